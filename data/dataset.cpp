@@ -1,0 +1,212 @@
+#include "data/dataset.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+#include <set>
+#include <span>
+#include <string_view>
+#include <tuple>
+#include <utility>
+
+#include "engine/error.h"
+#include "engine/file.h"
+
+namespace nepenthe {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t picture_bytes = 3 * 32 * 32;
+constexpr std::size_t most_classes = 256;  // labels are bytes
+
+constexpr kernels::Normalization cifar100_normalization = {.mean = {0.5070F, 0.4865F, 0.4409F},
+                                                           .std = {0.2673F, 0.2564F, 0.2761F}};
+constexpr kernels::Normalization cifar10_normalization = {.mean = {0.4914F, 0.4822F, 0.4465F},
+                                                          .std = {0.2470F, 0.2435F, 0.2616F}};
+
+template <class... Args>
+[[noreturn]] void fail(const fs::path& file, fmt::format_string<Args...> what, Args&&... args) {
+  throw Error(fmt::format("{}: {}", file.string(), fmt::format(what, std::forward<Args>(args)...)));
+}
+
+/// The names of the classes, a line each; without the file "0", "1", … up to `default_count`.
+std::vector<std::string> read_names(const fs::path& path, std::size_t default_count) {
+  std::vector<std::string> names;
+  if (!fs::exists(path)) {
+    for (std::size_t i = 0; i < default_count; ++i) names.push_back(std::to_string(i));
+    return names;
+  }
+  const std::vector<std::byte> file = read_file(path);
+  std::string_view text = as_text(file);
+  // CIFAR-10's own file ends with an empty line.
+  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
+  std::set<std::string_view> seen;
+  while (!text.empty()) {
+    const std::size_t end = text.find('\n');
+    std::string_view name = text.substr(0, end);
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+    if (name.ends_with('\r')) name.remove_suffix(1);
+    if (name.empty()) fail(path, "line {} is empty; the name of a class is expected on each line", names.size() + 1);
+    if (!seen.insert(name).second) {
+      fail(path, "line {} names '{}' again; names must differ", names.size() + 1, printable(name));
+    }
+    names.emplace_back(name);
+  }
+  if (names.empty()) fail(path, "is empty; the name of a class is expected on each line");
+  if (names.size() > most_classes) fail(path, "names {} classes; labels are bytes, so at most 256", names.size());
+  return names;
+}
+
+/// What a file's name limits its labels by, for messages.
+std::string limit_of(const fs::path& names_file, std::size_t count) {
+  return fs::exists(names_file) ? fmt::format("{} names {} classes", names_file.filename().string(), count)
+                                : fmt::format("{} classes without a {}", count, names_file.filename().string());
+}
+
+struct LabelByte {
+  std::size_t offset;  // in the record
+  std::size_t classes;
+  std::string kind, limit;  // for messages
+};
+
+std::int32_t read_label(std::span<const std::byte> record, const LabelByte& label, std::size_t number,
+                        const fs::path& path) {
+  const auto value = std::to_integer<std::size_t>(record[label.offset]);
+  if (value >= label.classes) {
+    fail(path, "record {} has {} {}; it must be below {} ({})", number, label.kind, value, label.classes, label.limit);
+  }
+  return static_cast<std::int32_t>(value);
+}
+
+/// The records of `files` in their order. A record: one byte for each of `label_bytes`, the last of which is the fine
+/// label, then the picture.
+Split read_split(const std::vector<fs::path>& files, const std::vector<LabelByte>& label_bytes) {
+  const std::size_t record_bytes = label_bytes.size() + picture_bytes;
+  Split split;
+  Sha256 digest;
+  for (const fs::path& path : files) {
+    const std::vector<std::byte> file = read_file(path);
+    if (file.empty() || file.size() % record_bytes != 0) {
+      fail(path, "has {} bytes; a multiple of {} (one record: {} and {} bytes of picture) is expected{}", file.size(),
+           record_bytes, label_bytes.size() == 1 ? "the label" : "two labels", picture_bytes,
+           file.empty() ? ", and at least one record"
+                        : fmt::format(", such as {}", file.size() / record_bytes * record_bytes));
+    }
+    digest.update(file);
+    const std::size_t count = file.size() / record_bytes;
+    if (split.labels.size() + count > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
+      fail(path, "has too many records; at most 2^31 - 1 are read");
+    }
+    split.pixels.reserve(split.pixels.size() + count * picture_bytes);
+    for (std::size_t i = 0; i < count; ++i) {
+      const auto record = std::span(file).subspan(i * record_bytes, record_bytes);
+      if (label_bytes.size() > 1) split.coarse_labels.push_back(read_label(record, label_bytes.front(), i, path));
+      split.labels.push_back(read_label(record, label_bytes.back(), i, path));
+      const auto* picture = reinterpret_cast<const std::uint8_t*>(record.data()) + label_bytes.size();
+      split.pixels.insert(split.pixels.end(), picture, picture + picture_bytes);
+    }
+  }
+  split.digest = digest.hex();
+  return split;
+}
+
+/// data_batch_*.bin, in the order of their numbers.
+std::vector<fs::path> find_batches(const fs::path& folder) {
+  std::vector<fs::path> batches;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("data_batch_") && name.ends_with(".bin")) batches.push_back(entry.path());
+  }
+  std::ranges::sort(batches, [](const fs::path& a, const fs::path& b) {
+    const std::size_t size_a = a.native().size();
+    const std::size_t size_b = b.native().size();
+    return std::tie(size_a, a) < std::tie(size_b, b);
+  });
+  return batches;
+}
+
+void read_cifar100(Dataset& data) {
+  data.name = "CIFAR-100";
+  data.normalization = cifar100_normalization;
+  const fs::path fine = data.folder / "fine_label_names.txt";
+  const fs::path coarse = data.folder / "coarse_label_names.txt";
+  data.class_names = read_names(fine, 100);
+  data.coarse_class_names = read_names(coarse, 20);
+  const std::size_t classes = data.class_names.size();
+  const std::size_t coarse_classes = data.coarse_class_names.size();
+  const std::vector<LabelByte> labels = {{0, coarse_classes, "coarse label", limit_of(coarse, coarse_classes)},
+                                         {1, classes, "fine label", limit_of(fine, classes)}};
+  data.train = read_split({data.folder / "train.bin"}, labels);
+  data.test = read_split({data.folder / "test.bin"}, labels);
+}
+
+void read_cifar10(Dataset& data, const std::vector<fs::path>& batches) {
+  data.name = "CIFAR-10";
+  data.normalization = cifar10_normalization;
+  const fs::path names = data.folder / "batches.meta.txt";
+  data.class_names = read_names(names, 10);
+  const std::size_t classes = data.class_names.size();
+  const std::vector<LabelByte> labels = {{0, classes, "label", limit_of(names, classes)}};
+  data.train = read_split(batches, labels);
+  data.test = read_split({data.folder / "test_batch.bin"}, labels);
+}
+
+Dataset read_recognised(const fs::path& folder) {
+  if (!fs::exists(folder)) {
+    throw UsageError(
+        fmt::format("{}: there is no such folder; a data set's folder is expected (data/fetch_cifar100 "
+                    "downloads CIFAR-100, make_synthetic_data makes one)",
+                    folder.string()));
+  }
+  if (!fs::is_directory(folder)) {
+    throw UsageError(fmt::format("{}: is no folder; the folder with a data set's files is expected", folder.string()));
+  }
+  const bool train100 = fs::exists(folder / "train.bin");
+  const bool test100 = fs::exists(folder / "test.bin");
+  const std::vector<fs::path> batches = find_batches(folder);
+  const bool test10 = fs::exists(folder / "test_batch.bin");
+  if ((train100 || test100) && (!batches.empty() || test10)) {
+    throw UsageError(
+        fmt::format("{}: holds files of both CIFAR-100 ({}) and CIFAR-10 ({}); one data set a folder is "
+                    "expected",
+                    folder.string(), train100 ? "train.bin" : "test.bin",
+                    test10 ? "test_batch.bin" : batches.front().filename().string()));
+  }
+  const bool complete100 = train100 && test100;
+  const bool complete10 = !batches.empty() && test10;
+  if (!complete100 && !complete10) {
+    std::string found = "neither kind";
+    if (train100) found = "train.bin but no test.bin";
+    if (test100) found = "test.bin but no train.bin";
+    if (!batches.empty()) found = "data_batch_*.bin but no test_batch.bin";
+    if (test10) found = "test_batch.bin but no data_batch_*.bin";
+    throw UsageError(
+        fmt::format("{}: holds no data set: looked for train.bin and test.bin (CIFAR-100, binary version) "
+                    "or data_batch_*.bin and test_batch.bin (CIFAR-10, binary version), found {}",
+                    folder.string(), found));
+  }
+  Dataset data;
+  data.folder = folder;
+  if (complete100) {
+    read_cifar100(data);
+  } else {
+    read_cifar10(data, batches);
+  }
+  data.classes = static_cast<int>(data.class_names.size());
+  return data;
+}
+
+}  // namespace
+
+Dataset read_dataset(const fs::path& folder) {
+  try {
+    return read_recognised(folder);
+  } catch (const fs::filesystem_error& problem) {
+    throw Error(fmt::format("{}: {}", folder.string(), problem.code().message()));
+  }
+}
+
+}  // namespace nepenthe

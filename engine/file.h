@@ -1,0 +1,55 @@
+// Files as a whole: reading, writing so that no half-written file is ever seen, and SHA-256 digests.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace nepenthe {
+
+/// All bytes of a file (or of a pipe, up to its end). Throws Error with the path and the system's reason.
+std::vector<std::byte> read_file(const std::filesystem::path& path);
+
+/// Replaces a file as one step: the bytes go to a temporary file in the same folder, which is fsynced and renamed, and
+/// the folder is fsynced; so after a crash there is the old file or the new one. A path that names a device or a pipe
+/// (/dev/stdout) is written directly, a symbolic link is followed. Throws Error with the path and the system's reason
+/// ("No space left on device"); the temporary file is removed then and the old file is untouched.
+void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes);
+void write_file_atomically(const std::filesystem::path& path, std::string_view text);
+
+/// SHA-256 of bytes that come in parts.
+class Sha256 {
+ public:
+  Sha256();
+  ~Sha256();
+  Sha256(Sha256&&) noexcept;
+  Sha256& operator=(Sha256&&) noexcept;
+
+  void update(std::span<const std::byte> bytes);
+  /// 64 lower-case hexadecimal digits; ends the computation, call it once.
+  std::string hex();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// SHA-256 of bytes, as 64 lower-case hexadecimal digits.
+std::string sha256_hex(std::span<const std::byte> bytes);
+
+/// SHA-256 of a file's bytes, without holding them all. Throws Error like read_file.
+std::string sha256_file(const std::filesystem::path& path);
+
+/// Text out of a file for use in a message: cut to about 80 bytes, anything but printable ASCII escaped as \xNN.
+std::string printable(std::string_view text);
+
+/// Bytes seen as text.
+inline std::string_view as_text(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+}  // namespace nepenthe

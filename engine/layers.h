@@ -1,0 +1,57 @@
+// Layers: an op together with its tensors in a model's Parameters. A model is a struct of layers built over one layout.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "engine/ops/batch_norm.h"
+#include "engine/ops/conv2d.h"
+#include "engine/ops/linear.h"
+#include "engine/parameters.h"
+
+namespace nepenthe {
+
+/// `weight`: (K, C, R, S) in PyTorch's order, no bias.
+class Conv2d {
+ public:
+  Conv2d(ParameterLayout& layout, const std::string& name, int in, int out, int kernel, int stride);
+  Variable operator()(Graph& graph, Parameters& parameters, const Variable& x) const {
+    return ops::conv2d(graph, x, parameters, weight_, kernel_, stride_, kernel_ / 2, out_);
+  }
+  /// Multiply-adds of one image whose input has the side `side`, which becomes the output's.
+  std::int64_t multiply_adds(int& side) const;
+
+ private:
+  int in_, out_, kernel_, stride_;
+  int weight_;
+};
+
+/// `weight`, `bias`, `running_mean`, `running_var`: (C).
+class BatchNorm2d {
+ public:
+  BatchNorm2d(ParameterLayout& layout, const std::string& name, int channels);
+  /// relu?(norm(x) [+ residual])
+  Variable operator()(Graph& graph, Parameters& parameters, const Variable& x, bool relu,
+                      const Variable& residual = nullptr) const {
+    return ops::batch_norm(graph, x, residual, parameters, tensors_, relu);
+  }
+
+ private:
+  ops::BatchNormParameters tensors_;
+};
+
+/// `weight` (out, in), `bias` (out).
+class Linear {
+ public:
+  Linear(ParameterLayout& layout, const std::string& name, int in, int out);
+  Variable operator()(Graph& graph, Parameters& parameters, const Variable& x) const {
+    return ops::linear(graph, x, parameters, weight_, bias_, out_);
+  }
+  std::int64_t multiply_adds() const { return std::int64_t{in_} * out_; }
+
+ private:
+  int in_, out_;
+  int weight_, bias_;
+};
+
+}  // namespace nepenthe

@@ -1,0 +1,35 @@
+#include "engine/ops/linear.h"
+
+#include "kernels/linear.h"
+
+namespace nepenthe::ops {
+
+Variable linear(Graph& graph, const Variable& x, Parameters& parameters, int weight, int bias, int out) {
+  const kernels::LinearShape shape{.rows = x->value.shape().n, .in = x->value.shape().c, .out = out};
+  Device& device = graph.device;
+  Variable y = make_variable(Tensor(device, {shape.rows, 1, 1, out}));
+  std::visit(
+      [&](auto& exec) {
+        kernels::linear_forward(exec, shape, y->value.data(), x->value.data(), parameters.value(weight),
+                                parameters.value(bias));
+      },
+      device.exec());
+  if (graph.tape != nullptr) {
+    graph.tape->record([&device, &parameters, x, y, shape, weight, bias] {
+      const GradientSlot dw = parameters.gradient(weight);
+      const GradientSlot db = parameters.gradient(bias);
+      const GradientSlot dx = gradient_slot(device, *x);
+      std::visit(
+          [&](auto& exec) {
+            kernels::linear_backward_weights(exec, shape, dw.data, db.data, dw.accumulate, y->grad.data(),
+                                             x->value.data());
+            kernels::linear_backward_data(exec, shape, dx.data, dx.accumulate, y->grad.data(),
+                                          parameters.value(weight));
+          },
+          device.exec());
+    });
+  }
+  return y;
+}
+
+}  // namespace nepenthe::ops

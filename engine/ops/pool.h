@@ -1,0 +1,10 @@
+#pragma once
+
+#include "engine/tape.h"
+
+namespace nepenthe::ops {
+
+/// y (N, 1, 1, C) = the mean of x (N, H, W, C) over H and W.
+Variable global_avg_pool(Graph& graph, const Variable& x);
+
+}  // namespace nepenthe::ops

@@ -1,0 +1,78 @@
+#include "engine/optimizer.h"
+
+#include <fmt/format.h>
+
+#include <array>
+
+#include "engine/error.h"
+
+namespace nepenthe {
+namespace {
+
+std::string moment_name(std::size_t index) { return fmt::format("optimizer.moment{}", index); }
+constexpr const char* steps_name = "optimizer.steps";
+
+}  // namespace
+
+Optimizer::Optimizer(Parameters& parameters, const Recipe& recipe) : parameters_(parameters), recipe_(recipe) {
+  const std::size_t floats = parameters.layout().parameter_floats();
+  const std::size_t moments = recipe.optimizer == OptimizerKind::adam ? 2 : 1;
+  for (std::size_t i = 0; i < moments; ++i) moments_.emplace_back(parameters.device(), std::vector<float>(floats));
+
+  fc_begin_ = floats;
+  for (const ParameterSpec& spec : parameters.layout().specs()) {
+    if (spec.name == "fc.weight") fc_begin_ = spec.offset;
+  }
+}
+
+void Optimizer::step(double factor) {
+  const std::array<kernels::Segment, 2> segments{
+      {{.begin = 0, .end = fc_begin_, .lr = static_cast<float>(recipe_.lr * factor)},
+       {.begin = fc_begin_,
+        .end = parameters_.layout().parameter_floats(),
+        .lr = static_cast<float>(recipe_.fc_lr.value_or(recipe_.lr) * factor)}}};
+  ++steps_;
+  std::visit(
+      [&](auto& exec) {
+        if (recipe_.optimizer == OptimizerKind::sgd) {
+          kernels::sgd_step(exec, segments, parameters_.values(), moments_[0].data(), parameters_.gradients(),
+                            {.momentum = static_cast<float>(recipe_.momentum),
+                             .dampening = static_cast<float>(recipe_.dampening),
+                             .weight_decay = static_cast<float>(recipe_.weight_decay),
+                             .nesterov = recipe_.nesterov,
+                             .first = steps_ == 1});
+        } else {
+          kernels::adam_step(exec, segments, parameters_.values(), moments_[0].data(), moments_[1].data(),
+                             parameters_.gradients(),
+                             {.weight_decay = static_cast<float>(recipe_.weight_decay), .step = static_cast<int>(steps_)});
+        }
+      },
+      parameters_.device().exec());
+}
+
+void Optimizer::save(StateDict& state) const {
+  for (std::size_t i = 0; i < moments_.size(); ++i) {
+    const auto values = parameters_.device().download(moments_[i].data(), moments_[i].size());
+    state.add(moment_name(i), HostTensor::from({static_cast<std::int64_t>(values.size())}, values));
+  }
+  state.add(steps_name, HostTensor::from({}, std::span(&steps_, 1)));
+}
+
+void Optimizer::load(const StateDict& state) {
+  std::vector<std::vector<float>> moments;
+  for (std::size_t i = 0; i < moments_.size(); ++i) {
+    const HostTensor* tensor = state.find(moment_name(i));
+    if (tensor == nullptr || tensor->count() != static_cast<std::int64_t>(moments_[i].size())) {
+      throw Error("the training state does not belong to this model and optimiser");
+    }
+    moments.push_back(tensor->to_f32());
+  }
+  const HostTensor* steps = state.find(steps_name);
+  if (steps == nullptr || steps->count() != 1) throw Error("the training state does not say how many steps it has made");
+  for (std::size_t i = 0; i < moments_.size(); ++i) {
+    parameters_.device().upload(moments_[i].data(), moments[i].data(), moments[i].size());
+  }
+  steps_ = steps->i64()[0];
+}
+
+}  // namespace nepenthe

@@ -1,0 +1,157 @@
+#include "engine/parameters.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <numbers>
+#include <numeric>
+#include <set>
+
+#include "engine/error.h"
+
+namespace nepenthe {
+namespace {
+
+bool is_statistic(Role role) { return role == Role::running_mean || role == Role::running_var; }
+
+/// Calls visit(position in PyTorch's order, position in ours) for every element of a tensor.
+template <class Visit>
+void for_each_element(const ParameterSpec& spec, Visit visit) {
+  if (spec.role != Role::conv_weight) {
+    for (std::size_t i = 0; i < spec.size; ++i) visit(i, i);
+    return;
+  }
+  const std::size_t filters = spec.shape[0], channels = spec.shape[1], taps = spec.shape[2] * spec.shape[3];
+  for (std::size_t k = 0; k < filters; ++k) {
+    for (std::size_t c = 0; c < channels; ++c) {
+      for (std::size_t tap = 0; tap < taps; ++tap) {
+        visit((k * channels + c) * taps + tap, (k * taps + tap) * channels + c);
+      }
+    }
+  }
+}
+
+/// A standard normal number by the Box-Muller transform, in double.
+double random_normal(const kernels::RandomStream& stream, std::uint32_t index) {
+  const kernels::Random4 bits = kernels::random_bits(stream, index);
+  const double radius = std::sqrt(-2.0 * std::log((bits.x + 0.5) * 0x1.0p-32));
+  return radius * std::cos(2.0 * std::numbers::pi * (bits.y + 0.5) * 0x1.0p-32);
+}
+
+float initial_value(const ParameterSpec& spec, const kernels::RandomStream& stream, std::uint32_t index) {
+  switch (spec.role) {
+    case Role::conv_weight: {  // Kaiming normal, fan out, gain √2 (He et al. 2015)
+      const double fan_out = static_cast<double>(spec.shape[0] * spec.shape[2] * spec.shape[3]);
+      return static_cast<float>(std::sqrt(2.0 / fan_out) * random_normal(stream, index));
+    }
+    case Role::linear_weight:
+    case Role::linear_bias: {  // uniform in ±1/√in, as PyTorch's Linear; a bias carries its layer's `in` as fan_in
+      const double bound = 1.0 / std::sqrt(static_cast<double>(spec.fan_in));
+      return static_cast<float>((2.0 * kernels::random_unit(kernels::random_u64(stream, index)) - 1.0) * bound);
+    }
+    case Role::norm_weight:
+    case Role::running_var: return 1.0f;
+    case Role::norm_bias:
+    case Role::running_mean: return 0.0f;
+  }
+  return 0.0f;
+}
+
+}  // namespace
+
+int ParameterLayout::add(std::string name, Role role, std::vector<std::int64_t> shape, std::int64_t fan_in) {
+  constexpr std::size_t alignment = 16;
+  const auto size = static_cast<std::size_t>(
+      std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<std::int64_t>()));
+  std::size_t& end = is_statistic(role) ? statistic_floats_ : parameter_floats_;
+  specs_.push_back({std::move(name), role, std::move(shape), fan_in, end, size});
+  end += (size + alignment - 1) / alignment * alignment;
+  return static_cast<int>(specs_.size()) - 1;
+}
+
+std::int64_t ParameterLayout::parameter_count() const {
+  std::int64_t count = 0;
+  for (const ParameterSpec& spec : specs_) count += is_statistic(spec.role) ? 0 : static_cast<std::int64_t>(spec.size);
+  return count;
+}
+
+Parameters::Parameters(Device& device, ParameterLayout layout)
+    : device_(&device),
+      layout_(std::move(layout)),
+      values_(device, std::vector<float>(layout_.parameter_floats())),
+      gradients_(device, std::vector<float>(layout_.parameter_floats())),
+      statistics_(device, std::vector<float>(layout_.statistic_floats())),
+      gradient_written_(layout_.specs().size()) {}
+
+float* Parameters::value(int index) const {
+  const ParameterSpec& spec = layout_.specs()[index];
+  return (is_statistic(spec.role) ? statistics() : values()) + spec.offset;
+}
+
+GradientSlot Parameters::gradient(int index) {
+  using kernels::Accumulate;
+  const Accumulate accumulate = gradient_written_[index] ? Accumulate::add : Accumulate::assign;
+  gradient_written_[index] = true;
+  return {gradients() + layout_.specs()[index].offset, accumulate};
+}
+
+void Parameters::begin_step() { gradient_written_.assign(gradient_written_.size(), false); }
+
+void Parameters::initialize(const kernels::RandomStream& stream) {
+  std::vector<float> values(values_.size()), statistics(statistics_.size());
+  std::uint32_t index = 0;  // counts elements in PyTorch's order, over all tensors
+  for (const ParameterSpec& spec : layout_.specs()) {
+    float* out = (is_statistic(spec.role) ? statistics : values).data() + spec.offset;
+    for_each_element(spec, [&](std::size_t torch, std::size_t ours) {
+      out[ours] = initial_value(spec, stream, index + static_cast<std::uint32_t>(torch));
+    });
+    index += static_cast<std::uint32_t>(spec.size);
+  }
+  device_->upload(this->values(), values.data(), values.size());
+  device_->upload(this->statistics(), statistics.data(), statistics.size());
+}
+
+StateDict Parameters::state_dict() const {
+  const std::vector<float> values = device_->download(this->values(), values_.size());
+  const std::vector<float> statistics = device_->download(this->statistics(), statistics_.size());
+  StateDict state;
+  for (const ParameterSpec& spec : layout_.specs()) {
+    const float* in = (is_statistic(spec.role) ? statistics : values).data() + spec.offset;
+    std::vector<float> tensor(spec.size);
+    for_each_element(spec, [&](std::size_t torch, std::size_t ours) { tensor[torch] = in[ours]; });
+    state.add(spec.name, HostTensor::from(spec.shape, tensor));
+  }
+  return state;
+}
+
+void Parameters::load_state_dict(const StateDict& state) {
+  std::vector<float> values(values_.size()), statistics(statistics_.size());
+  std::set<std::string> known;
+  for (const ParameterSpec& spec : layout_.specs()) {
+    known.insert(spec.name);
+    const HostTensor* tensor = state.find(spec.name);
+    if (tensor == nullptr) {
+      throw Error(fmt::format("the weights have no tensor {}; this model needs it with shape {}", spec.name,
+                              to_string(spec.shape)));
+    }
+    if (tensor->shape != spec.shape) {
+      throw Error(fmt::format("the weights' tensor {} has shape {}; this model needs {}", spec.name,
+                              to_string(tensor->shape), to_string(spec.shape)));
+    }
+    const std::vector<float> in = tensor->to_f32();
+    float* out = (is_statistic(spec.role) ? statistics : values).data() + spec.offset;
+    for_each_element(spec, [&](std::size_t torch, std::size_t ours) { out[ours] = in[torch]; });
+  }
+  for (const auto& [tensor_name, tensor] : state.entries) {
+    if (!known.contains(tensor_name) && !tensor_name.ends_with("num_batches_tracked")) {
+      throw Error(fmt::format("the weights hold a tensor {} that this model does not have", tensor_name));
+    }
+  }
+  device_->upload(this->values(), values.data(), values.size());
+  device_->upload(this->statistics(), statistics.data(), statistics.size());
+}
+
+}  // namespace nepenthe

@@ -1,0 +1,74 @@
+#include "engine/recipe.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <numbers>
+#include <string_view>
+
+#include "engine/error.h"
+
+namespace nepenthe {
+
+double schedule_factor(Schedule schedule, int epoch, int epochs) {
+  if (schedule == Schedule::constant) return 1.0;
+  return (1.0 + std::cos(std::numbers::pi * epoch / epochs)) / 2.0;
+}
+
+void check(const Recipe& recipe) {
+  const auto require = [](bool right, std::string_view option, auto value, std::string_view rule) {
+    if (!right) throw UsageError(fmt::format("{} {}: {}", option, value, rule));
+  };
+  const auto positive = [](double value) { return std::isfinite(value) && value > 0; };
+  require(recipe.epochs >= 1, "--epochs", recipe.epochs, "at least 1");
+  require(recipe.batch >= 1, "--batch", recipe.batch, "at least 1");
+  require(positive(recipe.lr), "--lr", recipe.lr, "a finite number above 0");
+  if (recipe.fc_lr) require(positive(*recipe.fc_lr), "--fc-lr", *recipe.fc_lr, "a finite number above 0");
+  require(recipe.momentum >= 0 && recipe.momentum < 1, "--momentum", recipe.momentum, "in [0, 1)");
+  require(recipe.dampening >= 0 && recipe.dampening <= 1, "--dampening", recipe.dampening, "in [0, 1]");
+  require(std::isfinite(recipe.weight_decay) && recipe.weight_decay >= 0, "--weight-decay", recipe.weight_decay,
+          "0 or a finite number above");
+  require(recipe.optimizer != OptimizerKind::sgd || !recipe.nesterov ||
+              (recipe.momentum > 0 && recipe.dampening == 0),
+          "--nesterov", true, "needs --momentum above 0 and --dampening 0");
+}
+
+nlohmann::ordered_json to_json(const Recipe& recipe) {
+  nlohmann::ordered_json json{{"epochs", recipe.epochs},
+                              {"batch", recipe.batch},
+                              {"optimizer", name(recipe.optimizer)},
+                              {"lr", recipe.lr},
+                              {"fc_lr", nullptr},
+                              {"momentum", recipe.momentum},
+                              {"nesterov", recipe.nesterov},
+                              {"dampening", recipe.dampening},
+                              {"weight_decay", recipe.weight_decay},
+                              {"schedule", name(recipe.schedule)}};
+  if (recipe.fc_lr) json["fc_lr"] = *recipe.fc_lr;
+  return json;
+}
+
+Recipe recipe_from_json(const nlohmann::ordered_json& json) {
+  try {
+    Recipe recipe;
+    json.at("epochs").get_to(recipe.epochs);
+    json.at("batch").get_to(recipe.batch);
+    recipe.optimizer = json.at("optimizer") == "adam" ? OptimizerKind::adam : OptimizerKind::sgd;
+    json.at("lr").get_to(recipe.lr);
+    if (!json.at("fc_lr").is_null()) recipe.fc_lr = json.at("fc_lr").get<double>();
+    json.at("momentum").get_to(recipe.momentum);
+    json.at("nesterov").get_to(recipe.nesterov);
+    json.at("dampening").get_to(recipe.dampening);
+    json.at("weight_decay").get_to(recipe.weight_decay);
+    recipe.schedule = json.at("schedule") == "constant" ? Schedule::constant : Schedule::cosine;
+    return recipe;
+  } catch (const nlohmann::json::exception& error) {
+    throw Error(fmt::format("a recipe is damaged: {}", error.what()));
+  }
+}
+
+std::string name(OptimizerKind kind) { return kind == OptimizerKind::sgd ? "sgd" : "adam"; }
+std::string name(Schedule schedule) { return schedule == Schedule::constant ? "constant" : "cosine"; }
+
+}  // namespace nepenthe

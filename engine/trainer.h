@@ -1,0 +1,77 @@
+// The training loop, and its counterpart for evaluation.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "engine/image_set.h"
+#include "engine/network.h"
+#include "engine/random.h"
+#include "engine/recipe.h"
+
+namespace nepenthe {
+
+/// Thrown at a safe point after stop_requested(): what was done so far is in the job's state file, if it has one.
+struct Interrupted : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// Watches a long computation; every call comes from the computing thread.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  struct Progress {
+    int epoch, epochs;                // counted from 0
+    std::int64_t samples, samples_total;  // of this job
+    double loss, accuracy;            // running means of this epoch so far; NaN where there is none
+  };
+  virtual void begin(const std::string& /*what*/) {}
+  virtual void progress(const Progress&) {}
+  virtual bool stop_requested() { return false; }
+};
+
+/// One optimisation: which samples, how, and under which random numbers.
+struct TrainingJob {
+  std::vector<std::int32_t> ids;  // of the image set
+  Recipe recipe;
+  RandomStream stream;            // seed, shard and stage; purpose and epoch are filled in
+  bool augment = true;
+  std::string what;               // for messages: "shard 1, stage 3"
+  /// Where the state goes at the end of each epoch and on interruption; the caller removes it when the result is safe.
+  /// Empty: nowhere.
+  std::filesystem::path state_file;
+  /// Names this job to its state file (configuration, data, ids): a state of another identity is not continued.
+  std::string identity;
+};
+
+struct TrainingResult {
+  std::int64_t sample_passes = 0;  // of this call; fewer than the whole job's where it was resumed
+  double seconds = 0;              // likewise; training alone, device synchronised
+  double loss = 0;                 // mean over the last epoch
+};
+
+/// Trains `network` from its present weights (or from the job's state file, where there is one of the same identity) with
+/// a fresh optimiser. Each epoch visits all ids in a keyed order; the last batch may be smaller, and a last batch of one
+/// sample joins the one before. Throws Error where a loss is not finite, saying in which epoch and step, and Interrupted.
+TrainingResult train(Network& network, const ImageSet& images, const TrainingJob& job, Observer& observer);
+
+/// The sizes of an epoch's batches.
+std::vector<int> batch_sizes(int samples, int batch);
+
+/// What a network says of given samples, in their order.
+struct Predictions {
+  int classes = 0;
+  std::vector<float> logits;        // (N, classes)
+  std::vector<float> losses;        // (N), cross entropy
+  std::vector<std::int32_t> ranks;  // (N), of the true class: 0 is right
+};
+
+/// Evaluation mode, no augmentation; `what` is for the progress. Throws Interrupted.
+Predictions predict(Network& network, const ImageSet& images, const std::vector<std::int32_t>& ids, int batch,
+                    const std::string& what, Observer& observer);
+
+}  // namespace nepenthe

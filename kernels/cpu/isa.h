@@ -1,0 +1,104 @@
+// Vectors of fixed width, and loop bodies compiled for several instruction sets and chosen at run time.
+//
+// A body is an always-inline function template on the vector width W. It is inlined into on_isa's wrappers, each of
+// which has a target attribute, so that one source yields SSE, AVX2 and AVX-512 code without -march. The team's
+// threads come in outside, in CpuExec::parallel: a lambda inside a body would be compiled without the attribute.
+#pragma once
+
+#include <cstddef>
+#include <type_traits>
+
+#include "kernels/exec.h"
+
+// Vectors are passed by reference or returned, between always-inline functions only: no calling convention is in use.
+#pragma GCC diagnostic ignored "-Wpsabi"
+
+#define NEPENTHE_INLINE [[gnu::always_inline]] inline
+
+namespace nepenthe::kernels {
+
+/// W floats that may lie at any address that a float may; one float for W = 1, as in the rest of a row.
+template <int W>
+struct Lanes {
+  typedef float type __attribute__((vector_size(W * sizeof(float)), aligned(sizeof(float)), may_alias));
+};
+template <>
+struct Lanes<1> {
+  typedef float type;
+};
+
+/// Says to a generic lambda how many lanes it works on.
+template <int W>
+using Width = std::integral_constant<int, W>;
+
+template <int W>
+NEPENTHE_INLINE typename Lanes<W>::type load(const float* memory) {
+  return *reinterpret_cast<const typename Lanes<W>::type*>(memory);
+}
+
+template <int W>
+NEPENTHE_INLINE void store(float* memory, const typename Lanes<W>::type& value) {
+  *reinterpret_cast<typename Lanes<W>::type*>(memory) = value;
+}
+
+template <int W>
+NEPENTHE_INLINE typename Lanes<W>::type broadcast(float value) {
+  return typename Lanes<W>::type{} + value;
+}
+
+template <int W>
+NEPENTHE_INLINE float sum_of_lanes(const typename Lanes<W>::type& value) {
+  float sum = 0;
+  for (int lane = 0; lane < W; ++lane) sum += value[lane];
+  return sum;
+}
+
+/// Calls step(Width<L>, i, slot) for i over [0, count): four vectors at a time with slots 0 to 3 (one accumulator each
+/// hides the latency of additions), then single vectors, then single floats, both with slot 0.
+template <int W, class Step>
+NEPENTHE_INLINE void each(std::size_t count, Step&& step) {
+  std::size_t i = 0;
+  for (; i + 4 * W <= count; i += 4 * W) {
+    step(Width<W>(), i, Width<0>());
+    step(Width<W>(), i + W, Width<1>());
+    step(Width<W>(), i + 2 * W, Width<2>());
+    step(Width<W>(), i + 3 * W, Width<3>());
+  }
+  for (; i + W <= count; i += W) step(Width<W>(), i, Width<0>());
+  for (; i < count; ++i) step(Width<1>(), i, Width<0>());
+}
+
+/// y (count) += x (count); a body.
+template <int W>
+NEPENTHE_INLINE void add_to(std::size_t count, float* y, const float* x) {
+  each<W>(count, [&](auto width, std::size_t i, auto) __attribute__((always_inline)) {
+    store<width>(y + i, load<width>(y + i) + load<width>(x + i));
+  });
+}
+
+template <auto Body, class... Arguments>
+[[gnu::target("arch=x86-64-v4,prefer-vector-width=512"), gnu::noinline]] void on_v4(Arguments... arguments) {
+  Body(arguments...);
+}
+
+template <auto Body, class... Arguments>
+[[gnu::target("arch=x86-64-v3"), gnu::noinline]] void on_v3(Arguments... arguments) {
+  Body(arguments...);
+}
+
+template <auto Body, class... Arguments>
+[[gnu::target("arch=x86-64-v2"), gnu::noinline]] void on_v2(Arguments... arguments) {
+  Body(arguments...);
+}
+
+/// Calls the body compiled for `isa`: Wide (16 lanes) with x86-64-v4, else Narrow (8 lanes).
+template <auto Wide, auto Narrow, class... Arguments>
+void on_isa(Isa isa, Arguments... arguments) {
+  switch (isa) {
+    case Isa::v4: return on_v4<Wide>(arguments...);
+    case Isa::v3: return on_v3<Narrow>(arguments...);
+    case Isa::v2: return on_v2<Narrow>(arguments...);
+  }
+}
+
+}  // namespace nepenthe::kernels

@@ -1,0 +1,148 @@
+#include "kernels/cpu/onednn.h"
+
+#include <stdexcept>
+
+#include <fmt/core.h>
+#include <omp.h>
+
+namespace nepenthe::kernels {
+namespace {
+
+using dnnl::algorithm;
+using dnnl::memory;
+
+constexpr auto f32 = memory::data_type::f32;
+
+struct Descriptors {
+  memory::desc input, weights, output;  // weights: any
+  memory::dims strides, padding_before, padding_after;
+};
+
+memory::format_tag activation_format(const CpuExec& exec, int channels) {
+  switch (channel_block(exec, channels)) {
+    case 16: return memory::format_tag::nChw16c;
+    case 8: return memory::format_tag::nChw8c;
+    default: return memory::format_tag::nchw;
+  }
+}
+
+Descriptors descriptors(const CpuExec& exec, const Conv2dShape& s) {
+  return {.input = {{s.n, s.c, s.h, s.w}, f32, activation_format(exec, s.c)},
+          .weights = {{s.out_c, s.c, s.kernel, s.kernel}, f32, memory::format_tag::any},
+          .output = {{s.n, s.out_c, s.out_h(), s.out_w()}, f32, activation_format(exec, s.out_c)},
+          .strides = {s.stride, s.stride},
+          .padding_before = {s.padding, s.padding},
+          .padding_after = {s.padding, s.padding}};
+}
+
+/// Winograd's algorithm saves most of the work of a 3 × 3 kernel where the channels fill the vectors often enough.
+bool suits_winograd(const CpuExec& exec, const Conv2dShape& s) {
+  return exec.isa() == Isa::v4 && s.kernel == 3 && s.stride == 1 && s.c >= 32 && s.out_c >= 32 && s.c % 16 == 0 &&
+         s.out_c % 16 == 0;
+}
+
+dnnl::convolution_forward::primitive_desc forward_descriptor(const dnnl::engine& engine, const Descriptors& d,
+                                                             algorithm method, const dnnl::primitive_attr& attributes) {
+  return {{dnnl::prop_kind::forward_training, method, d.input, d.weights, d.output, d.strides, d.padding_before,
+           d.padding_after},
+          attributes,
+          engine};
+}
+
+std::size_t aligned_floats(const memory::desc& desc) { return (desc.get_size() / sizeof(float) + 16) / 16 * 16; }
+
+template <class Primitive, class Descriptor>
+void adopt(ConvPlan& plan, const Descriptor& descriptor, const memory::desc& weights) {
+  plan.primitive = Primitive(descriptor);
+  plan.weights = weights;
+  plan.weights_floats = aligned_floats(weights);
+  plan.scratchpad_floats = aligned_floats(descriptor.scratchpad_desc());
+  plan.implementation = descriptor.impl_info_str();
+}
+
+void make_primitive(ConvPlan& plan, const dnnl::engine& engine, ConvKind kind, const Descriptors& d,
+                    algorithm method) {
+  dnnl::primitive_attr attributes;
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  const auto forward = forward_descriptor(engine, d, method, attributes);
+  switch (kind) {
+    case ConvKind::forward: return adopt<dnnl::convolution_forward>(plan, forward, forward.weights_desc());
+    case ConvKind::backward_data: {
+      const dnnl::convolution_backward_data::primitive_desc backward(
+          {method, d.input, d.weights, d.output, d.strides, d.padding_before, d.padding_after}, attributes, engine,
+          forward);
+      return adopt<dnnl::convolution_backward_data>(plan, backward, backward.weights_desc());
+    }
+    case ConvKind::backward_weights: {
+      const dnnl::convolution_backward_weights::primitive_desc backward(
+          {method, d.input, d.weights, d.output, d.strides, d.padding_before, d.padding_after}, attributes, engine,
+          forward);
+      return adopt<dnnl::convolution_backward_weights>(plan, backward, backward.diff_weights_desc());
+    }
+  }
+}
+
+ConvPlan make_plan(const CpuExec& exec, const dnnl::engine& engine, ConvKind kind, const Conv2dShape& shape) {
+  // oneDNN plans for as many threads as OpenMP would give it here. The plans are for one, whoever calls.
+  omp_set_num_threads(1);
+  ConvPlan plan;
+  const Descriptors d = descriptors(exec, shape);
+  bool made = false;
+  if (suits_winograd(exec, shape)) {
+    try {
+      make_primitive(plan, engine, kind, d, algorithm::convolution_winograd);
+      made = true;
+    } catch (const dnnl::error& error) {
+      if (error.status != dnnl_unimplemented) throw;
+    }
+  }
+  if (!made) make_primitive(plan, engine, kind, d, algorithm::convolution_direct);
+
+  const memory::desc plain({shape.out_c, shape.c, shape.kernel, shape.kernel}, f32, memory::format_tag::ohwi);
+  plan.plain = memory(plain, engine, nullptr);
+  plan.formatted = memory(plan.weights, engine, nullptr);
+  plan.reorder = kind == ConvKind::backward_weights ? dnnl::reorder(plan.formatted, plan.plain)
+                                                    : dnnl::reorder(plan.plain, plan.formatted);
+  const memory::desc scratchpad({static_cast<memory::dim>(plan.scratchpad_floats)}, f32, memory::format_tag::a);
+  for (int thread = 0; thread < exec.threads(); ++thread) {
+    plan.operands.push_back({.input = memory(d.input, engine, nullptr),
+                             .weights = memory(plan.weights, engine, nullptr),
+                             .output = memory(d.output, engine, nullptr),
+                             .scratchpad = memory(scratchpad, engine, nullptr)});
+  }
+  return plan;
+}
+
+}  // namespace
+
+void ConvPlan::execute(ConvKind kind, dnnl::stream& stream, int thread, const float* input,
+                       const float* weights_memory, const float* output, float* scratchpad) {
+  Operands& memories = operands[static_cast<std::size_t>(thread)];
+  // oneDNN knows no const memory; which operand is written follows from the kind.
+  memories.input.set_data_handle(const_cast<float*>(input));
+  memories.weights.set_data_handle(const_cast<float*>(weights_memory));
+  memories.output.set_data_handle(const_cast<float*>(output));
+  memories.scratchpad.set_data_handle(scratchpad);
+  const bool dw = kind == ConvKind::backward_weights, dx = kind == ConvKind::backward_data;
+  const bool forward = kind == ConvKind::forward;
+  const dnnl_exec_arg_t arguments[] = {
+      {dx ? DNNL_ARG_DIFF_SRC : DNNL_ARG_SRC, memories.input.get()},
+      {dw ? DNNL_ARG_DIFF_WEIGHTS : DNNL_ARG_WEIGHTS, memories.weights.get()},
+      {forward ? DNNL_ARG_DST : DNNL_ARG_DIFF_DST, memories.output.get()},
+      {DNNL_ARG_SCRATCHPAD, memories.scratchpad.get()},
+  };
+  dnnl::error::wrap_c_api(dnnl_primitive_execute(primitive.get(), stream.get(), 4, arguments),
+                          "could not execute a convolution");
+}
+
+OneDnn::OneDnn(int threads) : engine(dnnl::engine::kind::cpu, 0) {
+  for (int thread = 0; thread < threads; ++thread) streams.emplace_back(engine);
+}
+
+ConvPlan& OneDnn::plan(const CpuExec& exec, ConvKind kind, const Conv2dShape& shape) {
+  const std::pair key(kind, shape);
+  if (const auto found = plans.find(key); found != plans.end()) return found->second;
+  return plans.emplace(key, make_plan(exec, engine, kind, shape)).first->second;
+}
+
+}  // namespace nepenthe::kernels

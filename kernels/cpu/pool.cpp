@@ -1,0 +1,68 @@
+#include "kernels/pool.h"
+
+#include "kernels/cpu/layout.h"
+#include "kernels/cpu/partition.h"
+
+namespace nepenthe::kernels {
+namespace {
+
+template <int W>
+NEPENTHE_INLINE void means_of_runs(const Layout* layout, Range images, int channels, float* y, const float* x) {
+  const float factor = 1.0f / static_cast<float>(layout->plane);
+  for (auto n = static_cast<int>(images.begin); n < static_cast<int>(images.end); ++n) {
+    for (int k = 0; k < layout->blocks; ++k) {
+      const float* from = x + layout->offset(n, k);
+      RunSum<W> sum;
+      each<W>(layout->run, [&](auto width, std::size_t i, auto slot) __attribute__((always_inline)) {
+        sum.add(width, slot, load<width>(from + i));
+      });
+      sum.store_times(factor, y + std::size_t(n) * channels, k, layout->block);
+    }
+  }
+}
+
+template <int W, bool Add>
+NEPENTHE_INLINE void spread_over_runs(const Layout* layout, Range images, int channels, float* dx, const float* dy) {
+  const float factor = 1.0f / static_cast<float>(layout->plane);
+  for (auto n = static_cast<int>(images.begin); n < static_cast<int>(images.end); ++n) {
+    for (int k = 0; k < layout->blocks; ++k) {
+      float* to = dx + layout->offset(n, k);
+      const PerChannel<W> gradient(dy + std::size_t(n) * channels, k, layout->block);
+      each<W>(layout->run, [&](auto width, std::size_t i, auto) __attribute__((always_inline)) {
+        const auto share = gradient(width) * factor;
+        if constexpr (Add) {
+          store<width>(to + i, load<width>(to + i) + share);
+        } else {
+          store<width>(to + i, share);
+        }
+      });
+    }
+  }
+}
+
+}  // namespace
+
+void global_avg_pool_forward(CpuExec& exec, const ImageShape& shape, float* y, const float* x) {
+  const Layout layout = layout_of(exec, shape);
+  const Partition chunks = chunks_of_images(shape.n);
+  exec.parallel(chunks.parts(), [&](int chunk, int) {
+    on_isa<means_of_runs<16>, means_of_runs<8>>(exec.isa(), &layout, chunks[chunk], shape.c, y, x);
+  });
+}
+
+void global_avg_pool_backward(CpuExec& exec, const ImageShape& shape, float* dx, Accumulate accumulate,
+                              const float* dy) {
+  const Layout layout = layout_of(exec, shape);
+  const Partition chunks = chunks_of_images(shape.n);
+  exec.parallel(chunks.parts(), [&](int chunk, int) {
+    if (accumulate == Accumulate::add) {
+      on_isa<spread_over_runs<16, true>, spread_over_runs<8, true>>(exec.isa(), &layout, chunks[chunk], shape.c, dx,
+                                                                    dy);
+    } else {
+      on_isa<spread_over_runs<16, false>, spread_over_runs<8, false>>(exec.isa(), &layout, chunks[chunk], shape.c, dx,
+                                                                      dy);
+    }
+  });
+}
+
+}  // namespace nepenthe::kernels

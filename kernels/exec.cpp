@@ -1,0 +1,138 @@
+#include "kernels/exec.h"
+
+#include <cstdlib>
+#include <fstream>
+#include <mutex>
+#include <new>
+#include <stdexcept>
+
+#include <fmt/core.h>
+#include <omp.h>
+#include <sched.h>
+#include <sys/mman.h>
+
+#include "kernels/cpu/onednn.h"
+#include "kernels/cpu/thread_team.h"
+
+namespace nepenthe::kernels {
+namespace {
+
+bool has(Isa isa) {
+  switch (isa) {
+    case Isa::v2: return __builtin_cpu_supports("x86-64-v2");
+    case Isa::v3: return __builtin_cpu_supports("x86-64-v3");
+    case Isa::v4: return __builtin_cpu_supports("x86-64-v4");
+  }
+  return false;
+}
+
+Isa best_isa() {
+  if (has(Isa::v4)) return Isa::v4;
+  return has(Isa::v3) ? Isa::v3 : Isa::v2;
+}
+
+Isa isa_named(std::string_view text) {
+  for (const Isa isa : {Isa::v2, Isa::v3, Isa::v4}) {
+    if (text == name(isa)) return isa;
+  }
+  throw std::invalid_argument(
+      fmt::format("[exec] NEPENTHE_ISA is \"{}\": x86-64-v2, x86-64-v3 or x86-64-v4 is needed", text));
+}
+
+Isa default_isa() {
+  const char* text = std::getenv("NEPENTHE_ISA");
+  return text && *text ? isa_named(text) : best_isa();
+}
+
+/// Holds oneDNN to the instruction set, once for the process. AVX-512's extensions are left out with x86-64-v4, so that
+/// machines of that level agree as far as they can.
+void fix_isa_of_process(Isa isa) {
+  static std::mutex mutex;
+  static std::optional<Isa> fixed;
+  const std::lock_guard lock(mutex);
+  if (fixed == isa) return;
+  if (fixed) {
+    throw std::invalid_argument(fmt::format("[exec] {} is asked for, but this process already computes with {}",
+                                            name(isa), name(*fixed)));
+  }
+  const dnnl::cpu_isa cap = isa == Isa::v4   ? dnnl::cpu_isa::avx512_core
+                            : isa == Isa::v3 ? dnnl::cpu_isa::avx2
+                                             : dnnl::cpu_isa::sse41;
+  if (dnnl::set_max_cpu_isa(cap) != dnnl::status::success) {
+    throw std::runtime_error("[exec] oneDNN has been used before the first CpuExec: its instruction set is fixed");
+  }
+  fixed = isa;
+}
+
+int usable_processors() {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) return CPU_COUNT(&set);
+  return omp_get_num_procs();
+}
+
+std::string processor_name() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    const std::size_t colon = line.find(": ");
+    if (line.starts_with("model name") && colon != std::string::npos) return line.substr(colon + 2);
+  }
+  return "unknown processor";
+}
+
+}  // namespace
+
+std::string_view name(Isa isa) {
+  switch (isa) {
+    case Isa::v2: return "x86-64-v2";
+    case Isa::v3: return "x86-64-v3";
+    case Isa::v4: return "x86-64-v4";
+  }
+  return "unknown";
+}
+
+int channel_block(const CpuExec& exec, int channels) {
+  // oneDNN has no backward convolutions for blocks with SSE 4.1 (only its slow reference); planar ones are products.
+  if (exec.isa() == Isa::v2) return 1;
+  return channels % exec.lanes() == 0 ? exec.lanes() : 1;
+}
+
+CpuExec::CpuExec(int threads, std::optional<Isa> isa) : threads_(threads), isa_(isa ? *isa : default_isa()) {
+  if (threads < 0) throw std::invalid_argument(fmt::format("[exec] {} threads: 1 or more, or 0 for all", threads));
+  if (threads == 0) threads_ = usable_processors();
+  if (!has(isa_)) {
+    throw std::invalid_argument(
+        fmt::format("[exec] this processor lacks {}; it has {}", name(isa_), name(best_isa())));
+  }
+  fix_isa_of_process(isa_);
+  omp_set_num_threads(1);  // oneDNN never divides work by itself
+  team_ = std::make_unique<ThreadTeam>(threads_);
+  onednn_ = std::make_unique<OneDnn>(threads_);
+}
+
+CpuExec::~CpuExec() = default;
+CpuExec::CpuExec(CpuExec&&) noexcept = default;
+CpuExec& CpuExec::operator=(CpuExec&&) noexcept = default;
+
+std::string CpuExec::description() const { return fmt::format("CPU ({}, {})", processor_name(), name(isa_)); }
+
+void CpuExec::parallel(int parts, const std::function<void(int part, int thread)>& body) { team_->run(parts, body); }
+
+float* CpuExec::workspace(std::size_t floats) {
+  if (floats > workspace_floats_) {
+    // On huge pages where they can be had: convolutions jump about in their scratch memory.
+    constexpr std::size_t huge_page = std::size_t{1} << 21;
+    const std::size_t bytes = (floats * sizeof(float) + huge_page - 1) / huge_page * huge_page;
+    workspace_.reset();
+    workspace_floats_ = 0;
+    auto* memory = static_cast<float*>(std::aligned_alloc(huge_page, bytes));
+    if (!memory) throw std::bad_alloc();
+    madvise(memory, bytes, MADV_HUGEPAGE);
+    workspace_.reset(memory);
+    workspace_floats_ = bytes / sizeof(float);
+  }
+  return workspace_.get();
+}
+
+void CpuExec::AlignedFree::operator()(float* memory) const { std::free(memory); }
+
+}  // namespace nepenthe::kernels

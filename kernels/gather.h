@@ -1,0 +1,33 @@
+// Gather: the pictures of a batch, from the data set's bytes to a network's input.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+
+#include "kernels/exec.h"
+#include "kernels/philox.h"
+#include "kernels/shapes.h"
+
+namespace nepenthe::kernels {
+
+struct Normalization {
+  std::array<float, 3> mean, std;  // of values scaled to [0, 1], a channel each
+};
+
+/// Random crop out of the picture padded with `padding` black pixels (raw value 0) on each side, then a horizontal flip
+/// with probability 1/2: offsets and flip of sample id come from random_bits(stream, id) — x gives the row offset and
+/// y the column offset in [0, 2·padding], the top bit of z the flip.
+struct Augmentation {
+  RandomStream stream;
+  int padding = 4;
+};
+
+/// images (N, H, W, C) in the backend's layout = normalise(augment(bytes[ids])), batch_labels (N) = labels[ids].
+/// `shape.c` is 3. bytes: (samples, 3, H, W) planar as in the CIFAR files; labels: (samples); ids: (N), each below the
+/// number of samples (not checked). No augmentation: the plain picture.
+void gather(CpuExec& exec, const ImageShape& shape, float* images, std::int32_t* batch_labels,
+            const std::uint8_t* bytes, const std::int32_t* labels, const std::int32_t* ids,
+            const Normalization& normalization, const std::optional<Augmentation>& augmentation);
+
+}  // namespace nepenthe::kernels

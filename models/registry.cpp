@@ -1,0 +1,31 @@
+#include "models/registry.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <array>
+
+#include "engine/error.h"
+#include "models/resnet_cifar.h"
+
+namespace nepenthe {
+namespace {
+
+constexpr std::array cifar_depths{20, 32, 44, 56};
+
+}  // namespace
+
+std::vector<std::string> model_names() {
+  std::vector<std::string> names;
+  for (const int depth : cifar_depths) names.push_back(fmt::format("resnet{}", depth));
+  return names;
+}
+
+std::unique_ptr<Network> make_network(Device& device, std::string_view name, int classes) {
+  for (const int depth : cifar_depths) {
+    if (name == fmt::format("resnet{}", depth)) return make_resnet_cifar(device, depth, classes);
+  }
+  throw UsageError(fmt::format("unknown model \"{}\"; known are {}", name, fmt::join(model_names(), ", ")));
+}
+
+}  // namespace nepenthe

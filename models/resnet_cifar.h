@@ -1,0 +1,14 @@
+// The residual networks of He et al. 2015 (arXiv 1512.03385, section 4.2) for 32×32 pictures: depth 6n + 2, three stages
+// of n basic blocks with 16, 32 and 64 channels, projection shortcuts (1×1 convolution and norm) where the shape changes.
+#pragma once
+
+#include <memory>
+
+#include "engine/network.h"
+
+namespace nepenthe {
+
+/// `depth` is 6n + 2. Tensors carry torchvision's names: conv1, bn1, layer1.0.conv1, layer2.0.downsample.0, fc …
+std::unique_ptr<Network> make_resnet_cifar(Device& device, int depth, int classes);
+
+}  // namespace nepenthe

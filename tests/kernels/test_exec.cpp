@@ -1,0 +1,72 @@
+#include <atomic>
+#include <stdexcept>
+
+#include "harness.h"
+#include "kernels/cpu/partition.h"
+
+namespace nepenthe::tests {
+namespace {
+
+using kernels::Isa;
+
+TEST_CASE("exec: what it says of itself") {
+  CpuExec& exec = exec_with(2);
+  MESSAGE(exec.description());
+  CHECK(exec.threads() == 2);
+  CHECK(CpuExec().threads() >= 1);
+  CHECK(exec.description().find(kernels::name(exec.isa())) != std::string::npos);
+  CHECK(exec.lanes() == (exec.isa() == Isa::v4 ? 16 : 8));
+}
+
+TEST_CASE("exec: impossible requests are refused") {
+  CHECK_THROWS_AS(CpuExec(-1), std::invalid_argument);
+  const Isa other = exec_with(1).isa() == Isa::v2 ? Isa::v3 : Isa::v2;
+  CHECK_THROWS_AS(CpuExec(1, other), std::invalid_argument);
+}
+
+TEST_CASE("exec: parallel runs every part once and passes a failure on") {
+  for (const int threads : {1, 2, 3}) {
+    std::vector<std::atomic<int>> runs(100);
+    exec_with(threads).parallel(100, [&](int part, int) { ++runs[static_cast<std::size_t>(part)]; });
+    for (const auto& run : runs) CHECK(run == 1);
+    exec_with(threads).parallel(0, [](int, int) { FAIL("no parts"); });
+    CHECK_THROWS_AS(exec_with(threads).parallel(10, [](int part, int) { if (part == 7) throw std::range_error("seven"); }),
+                    std::range_error);
+  }
+}
+
+TEST_CASE("exec: the workspace is aligned, grows and stays") {
+  CpuExec exec(1);
+  float* small = exec.workspace(10);
+  CHECK(reinterpret_cast<std::uintptr_t>(small) % 64 == 0);
+  float* large = exec.workspace(std::size_t{1} << 21);
+  large[(std::size_t{1} << 21) - 1] = 1;
+  CHECK(exec.workspace(5) == large);
+  CpuExec moved = std::move(exec);
+  CHECK(moved.workspace(5) == large);
+}
+
+TEST_CASE("exec: a layout for every number of channels") {
+  CpuExec& exec = exec_with(1);
+  for (const int channels : {1, 3, 5, 8, 16, 24, 64}) {
+    const int block = kernels::channel_block(exec, channels);
+    CHECK(channels % block == 0);
+    CHECK((block == 1 || block == exec.lanes()));
+  }
+}
+
+TEST_CASE("partition: parts cover everything once") {
+  for (const int images : {1, 2, 7, 8, 15, 16, 17, 64, 100, 128, 129, 1000}) {
+    const kernels::Partition chunks = kernels::chunks_of_images(images);
+    std::size_t next = 0;
+    for (int chunk = 0; chunk < chunks.parts(); ++chunk) {
+      CHECK(chunks[chunk].begin == next);
+      CHECK(chunks[chunk].end > next);
+      next = chunks[chunk].end;
+    }
+    CHECK(next == static_cast<std::size_t>(images));
+  }
+}
+
+}  // namespace
+}  // namespace nepenthe::tests

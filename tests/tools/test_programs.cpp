@@ -1,0 +1,278 @@
+// The programs as a person meets them: exit codes, the one line of an error, what is left behind, and the JSON.
+#include <doctest/doctest.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+
+#include "engine/file.h"
+
+namespace fs = std::filesystem;
+using nepenthe::sha256_file;
+
+namespace {
+
+struct Outcome {
+  int exit_code;
+  std::string out, error;
+};
+
+std::string slurp(const fs::path& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+/// A folder of its own for this process, with a small data set and a small run in it.
+struct World {
+  fs::path root = fs::temp_directory_path() / ("nepenthe-programs-" + std::to_string(getpid()));
+
+  World() {
+    fs::remove_all(root);
+    fs::create_directories(root);
+    REQUIRE(run("make_synthetic_data --out data --train 60 --test 20 --classes 4").exit_code == 0);
+    REQUIRE(run("train_model --data data --model resnet20 --epochs 1 --out model.safetensors --quiet").exit_code == 0);
+    REQUIRE(run("train_sisa --data data --model resnet20 --shards 2 --slices 2 --epochs 1,1 --batch 16 --out run --quiet")
+                .exit_code == 0);
+  }
+  ~World() { fs::remove_all(root); }
+
+  /// Runs a program in the folder, given its name and arguments.
+  Outcome run(const std::string& command) const {
+    const fs::path out = root / "stdout.txt", error = root / "stderr.txt";
+    const std::string line = "cd '" + root.string() + "' && '" NEPENTHE_BIN_DIR "/" + command + " >'" + out.string() +
+                             "' 2>'" + error.string() + "'";
+    const std::size_t name_end = line.find(' ', line.find(NEPENTHE_BIN_DIR));
+    const int status = std::system((line.substr(0, name_end) + "'" + line.substr(name_end)).c_str());
+    Outcome outcome{WIFEXITED(status) ? WEXITSTATUS(status) : -1, slurp(out), slurp(error)};
+    fs::remove(out);
+    fs::remove(error);
+    return outcome;
+  }
+
+  /// Everything in the folder, with the files' digests.
+  std::set<std::string> contents() const {
+    std::set<std::string> all;
+    for (const auto& entry : fs::recursive_directory_iterator(root)) {
+      all.insert(entry.path().string() + (entry.is_regular_file() ? " " + sha256_file(entry.path()) : ""));
+    }
+    return all;
+  }
+};
+
+World& world() {
+  static World one;
+  return one;
+}
+
+/// The command fails with this code, with one line that holds these words, and changes nothing.
+void check_refused(const std::string& command, int exit_code, std::initializer_list<const char*> words) {
+  CAPTURE(command);
+  const auto before = world().contents();
+  const Outcome outcome = world().run(command + " --quiet");
+  CAPTURE(outcome.error);
+  CHECK(outcome.exit_code == exit_code);
+  CHECK(outcome.error.starts_with("error: "));
+  CHECK(std::ranges::count(outcome.error, '\n') == 1);
+  for (const char* word : words) CHECK(outcome.error.find(word) != std::string::npos);
+  CHECK(world().contents() == before);
+}
+
+/// A copy of the data folder with a change, for the lifetime of the object.
+struct ChangedData {
+  fs::path path = world().root / "changed";
+  ChangedData() { fs::copy(world().root / "data", path); }
+  ~ChangedData() { fs::remove_all(path); }
+  fs::path operator/(const char* name) const { return path / name; }
+};
+
+void write(const fs::path& path, const std::string& text) { std::ofstream(path, std::ios::binary) << text; }
+
+const std::string eval = "eval_model --model resnet20 --weights model.safetensors --data ";
+
+}  // namespace
+
+TEST_CASE("help and version") {
+  for (const char* program : {"make_synthetic_data", "train_model", "train_sisa", "unlearn_sisa", "unlearn_finetune",
+                              "eval_model", "eval_mia", "convert_weights", "bench_step", "run_study"}) {
+    CAPTURE(program);
+    const Outcome help = world().run(std::string(program) + " --help");
+    CHECK(help.exit_code == 0);
+    CHECK(help.out.find("--json") != std::string::npos);
+    CHECK(world().run(std::string(program) + " --version").exit_code == 0);
+    CHECK(world().run(std::string(program) + " --no-such-option").exit_code == 2);
+  }
+}
+
+TEST_CASE("results as JSON") {
+  CHECK(world().run(eval + "data --split test,train --json result.json --quiet").exit_code == 0);
+  const auto json = nlohmann::json::parse(slurp(world().root / "result.json"));
+  CHECK(json.at("splits").at("test").at("count") == 20);
+  CHECK(json.at("splits").at("train").at("count") == 60);
+  for (const char* key : {"program", "version", "configuration", "seed", "device", "precision"}) CHECK(json.contains(key));
+  CHECK(json.at("configuration").at("model") == "resnet20");
+
+  CHECK(world().run("eval_mia --run run --forget range:0-30 --json result.json --quiet").exit_code == 0);
+  const auto mia = nlohmann::json::parse(slurp(world().root / "result.json"));
+  CHECK(mia.at("shards").size() == 2);
+  CHECK(mia.at("shards")[0].at("mia").at("scores").size() == 10);
+  CHECK(mia.at("shards")[0].at("mia_own").is_object());
+  CHECK(mia.at("shards")[1].at("mia_own").is_null());
+  CHECK(mia.at("ensemble").at("mia").contains("auc"));
+
+  CHECK(world().run("unlearn_sisa --run run --forget range:0-3 --dry-run --json result.json --quiet").exit_code == 0);
+  const auto plan = nlohmann::json::parse(slurp(world().root / "result.json"));
+  CHECK(plan.at("plan").at("sample_passes") == 12 + 27);
+  CHECK(world().run("bench_step --model resnet20 --batch 4 --steps 3 --warmup 1 --json result.json --quiet").exit_code == 0);
+  CHECK(nlohmann::json::parse(slurp(world().root / "result.json")).at("bench").at("step_ms").at("median") > 0);
+  fs::remove(world().root / "result.json");
+}
+
+TEST_CASE("per-sample files") {
+  CHECK(world().run("eval_model --run run --losses losses --logits logits --quiet").exit_code == 0);
+  for (const char* name : {"losses/shard-0/test.npy", "losses/mean_posterior/test.npy", "logits/shard-1/test.npy"}) {
+    CHECK(fs::exists(world().root / name));
+  }
+  CHECK(world().run("eval_mia --member-losses losses/shard-0/test.npy --nonmember-losses losses/shard-1/test.npy --quiet")
+            .exit_code == 0);
+  fs::remove_all(world().root / "losses");
+  fs::remove_all(world().root / "logits");
+}
+
+TEST_CASE("damaged and foreign data") {
+  check_refused(eval + "nowhere", 2, {"nowhere"});
+  check_refused(eval + "run", 2, {"train.bin"});
+  const ChangedData changed;
+  const auto size = fs::file_size(changed / "train.bin");
+  SUBCASE("truncated") {
+    fs::resize_file(changed / "train.bin", size - 1);
+    check_refused(eval + "changed", 1, {"train.bin", "3074"});
+  }
+  SUBCASE("oversized") {
+    write(changed / "test.bin", slurp(changed / "test.bin") + "x");
+    check_refused(eval + "changed", 1, {"test.bin", "3074"});
+  }
+  SUBCASE("missing") {
+    fs::remove(changed / "test.bin");
+    check_refused(eval + "changed", 2, {"test.bin"});
+  }
+  SUBCASE("label out of range") {
+    std::string bytes = slurp(changed / "train.bin");
+    bytes[3074 * 7 + 1] = 99;
+    write(changed / "train.bin", bytes);
+    check_refused(eval + "changed", 1, {"train.bin", "99", "7"});
+  }
+  SUBCASE("other data than the run's") {
+    std::string bytes = slurp(changed / "train.bin");
+    bytes[100] = static_cast<char>(bytes[100] ^ 1);
+    write(changed / "train.bin", bytes);
+    check_refused("unlearn_sisa --run run --forget range:0-3 --data changed", 2, {"not the data of this run"});
+  }
+}
+
+TEST_CASE("wrong forget specifications") {
+  const std::string unlearn = "unlearn_sisa --run run --forget ";
+  write(world().root / "text.ids", "1\ntwo\n");
+  write(world().root / "negative.ids", "1\n-2\n");
+  write(world().root / "large.ids", "60\n");
+  write(world().root / "empty.ids", "");
+  check_refused(unlearn + "ids:text.ids", 2, {"text.ids", "line 2"});
+  check_refused(unlearn + "ids:negative.ids", 2, {"negative.ids", "-2"});
+  check_refused(unlearn + "ids:large.ids", 2, {"large.ids", "60"});
+  check_refused(unlearn + "ids:empty.ids", 2, {"empty.ids"});
+  check_refused(unlearn + "ids:missing.ids", 2, {"missing.ids"});
+  check_refused(unlearn + "range:5-5", 2, {"range:5-5"});
+  check_refused(unlearn + "range:0-60", 2, {"nothing"});
+  check_refused(unlearn + "class:no-such-class", 2, {"no-such-class"});
+  check_refused(unlearn + "random:0", 2, {"random:0"});
+  check_refused(unlearn + "everything", 2, {"everything"});
+  check_refused("unlearn_sisa --run run", 2, {"--forget"});
+  check_refused("train_model --data data --model resnet20 --epochs 1 --out x.safetensors --exclude range:0-60", 2, {"nothing"});
+  for (const char* name : {"text.ids", "negative.ids", "large.ids", "empty.ids"}) fs::remove(world().root / name);
+}
+
+TEST_CASE("impossible runs") {
+  const std::string train = "train_sisa --data data --model resnet20 --out new ";
+  check_refused(train + "--shards 61", 2, {"61"});
+  check_refused(train + "--shards 20 --slices 5", 2, {"slice"});
+  check_refused(train + "--slices 3", 2, {"--epochs"});
+  check_refused(train + "--lr -1", 2, {"--lr"});
+  check_refused(train + "--batch 0", 2, {"--batch"});
+  check_refused("train_sisa --data data --model resnet21 --out new", 2, {"resnet21", "resnet20"});
+  check_refused("train_sisa --data data --model resnet20 --out run", 2, {"exists"});
+  check_refused("train_model --data data --out model.safetensors", 2, {"exists"});
+  check_refused("train_model --data data --out nowhere/model.safetensors", 2, {"nowhere"});
+  check_refused("train_model --data data --model resnet20 --out new.safetensors --resume", 2, {"--resume"});
+  check_refused("train_sisa --out run --resume --lr 0.5", 2, {"--lr"});
+  check_refused("eval_model --run nowhere", 2, {"nowhere"});
+  check_refused(eval + "data --split training", 2, {"training"});
+  check_refused(eval + "data --split forget", 2, {"--forget"});
+  check_refused(eval + "data --device cuda", 1, {"CUDA"});
+  check_refused(eval + "data --device tpu", 2, {"tpu"});
+  check_refused(eval + "data --precision bf16", 2, {"bf16"});
+  check_refused(eval + "data --threads -1", 2, {"threads"});
+  check_refused(eval + "data --json nowhere/x.json", 2, {"nowhere"});
+  check_refused("train_model --data data --model resnet20 --epochs 1 --lr 1e30 --out new.safetensors", 1, {"loss", "epoch"});
+}
+
+TEST_CASE("wrong weights") {
+  const auto evaluate = [](const std::string& file, int exit_code, std::initializer_list<const char*> words) {
+    check_refused("eval_model --model resnet20 --data data --weights " + file, exit_code, words);
+  };
+  check_refused("eval_model --model resnet32 --data data --weights model.safetensors", 1, {"model.safetensors", "resnet32"});
+  const std::string good = slurp(world().root / "model.safetensors");
+  const auto variant = [](const std::string& bytes) { write(world().root / "bad.safetensors", bytes); };
+  variant(good.substr(0, good.size() / 2));
+  evaluate("bad.safetensors", 1, {"bad.safetensors"});
+  variant(std::string("\xff\xff\xff\xff\xff\x7f\0\0", 8) + good.substr(8));
+  evaluate("bad.safetensors", 1, {"bad.safetensors"});
+  variant("");
+  evaluate("bad.safetensors", 1, {"bad.safetensors"});
+  fs::remove(world().root / "bad.safetensors");
+  evaluate("missing.safetensors", 1, {"missing.safetensors"});
+  const fs::path golden = fs::path(NEPENTHE_GOLDEN_DIR) / "checkpoints";
+  evaluate("'" + (golden / "evil.pt").string() + "'", 1, {"evil.pt", "only tensors and containers"});
+  evaluate("'" + (golden / "legacy.pt").string() + "'", 1, {"legacy.pt"});
+  std::string corrupt = slurp(golden / "plain.pt");
+  corrupt[corrupt.size() / 2] = static_cast<char>(corrupt[corrupt.size() / 2] ^ 0x55);
+  write(world().root / "corrupt.pt", corrupt);
+  evaluate("corrupt.pt", 1, {"corrupt.pt"});
+  write(world().root / "corrupt.pt", "not a zip at all");
+  evaluate("corrupt.pt", 1, {"corrupt.pt"});
+  fs::remove(world().root / "corrupt.pt");
+  CHECK_FALSE(fs::exists("/tmp/nepenthe_evil"));
+}
+
+TEST_CASE("weights travel in both directions") {
+  CHECK(world().run("convert_weights model.safetensors there.pt").exit_code == 0);
+  CHECK(world().run("convert_weights there.pt back.safetensors").exit_code == 0);
+  CHECK(world().run(eval + "data --quiet").out ==
+        world().run("eval_model --model resnet20 --weights back.safetensors --data data --quiet").out);
+  CHECK(world().run("convert_weights there.pt --list").out.find("layer3.2.bn2.running_var") != std::string::npos);
+  check_refused("convert_weights model.safetensors there.pt", 2, {"exists"});
+  check_refused("convert_weights model.safetensors there.h5", 2, {".h5"});
+  fs::remove(world().root / "there.pt");
+  fs::remove(world().root / "back.safetensors");
+}
+
+TEST_CASE("a full disk leaves no half-written file") {
+  const fs::path small = world().root / "small";
+  fs::create_directory(small);
+  if (::mount("tmpfs", small.c_str(), "tmpfs", 0, "size=512k") != 0) {
+    MESSAGE("skipped: this user may not mount a small file system");
+    fs::remove(small);
+    return;
+  }
+  check_refused("train_model --data data --model resnet20 --epochs 1 --out small/model.safetensors", 1, {"No space left"});
+  check_refused("train_sisa --data data --model resnet20 --out small/run", 1, {"No space left"});
+  check_refused("make_synthetic_data --out small/data --train 1000", 1, {"No space left"});
+  ::umount(small.c_str());
+  fs::remove(small);
+}

@@ -1,0 +1,170 @@
+#include "tools/common/program.h"
+
+#include <fmt/format.h>
+#include <oneapi/dnnl/dnnl.hpp>
+
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "engine/error.h"
+#include "engine/file.h"
+#include "engine/trainer.h"
+#include "tools/common/progress.h"
+#include "tools/common/version.h"
+
+namespace nepenthe {
+namespace {
+
+/// One line, whatever a message holds.
+std::string in_one_line(std::string text) {
+  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
+  for (char& c : text) {
+    if (c == '\n' || c == '\r') c = ' ';
+  }
+  return text;
+}
+
+int fail(int exit_code, const std::string& message) {
+  fmt::print(stderr, "error: {}\n", in_one_line(message));
+  return exit_code;
+}
+
+/// The options as given or by default, by name without dashes.
+nlohmann::ordered_json configuration(const CLI::App& app) {
+  nlohmann::ordered_json options = nlohmann::ordered_json::object();
+  for (const CLI::Option* option : app.get_options()) {
+    const std::string option_name = option->get_single_name();
+    if (option_name == "help" || option_name == "version" || option_name == "json" || option_name == "quiet") continue;
+    if (option->count() == 0) {
+      options[option_name] = option->get_default_str().empty() ? nlohmann::ordered_json(nullptr)
+                                                                : nlohmann::ordered_json(option->get_default_str());
+    } else {
+      options[option_name] = CLI::detail::join(option->results(), ",");
+    }
+  }
+  return options;
+}
+
+}  // namespace
+
+Program::Program(std::string name, const std::string& description)
+    : name_(std::move(name)),
+      app_(description, name_),
+      result_(std::make_unique<nlohmann::ordered_json>(nlohmann::ordered_json::object())) {
+  app_.set_version_flag("--version", fmt::format("{} (Nepenthe {})", name_, version));
+  app_.get_formatter()->column_width(34);
+  app_.option_defaults()->always_capture_default();
+  app_.add_option("--seed", seed_, "Seed of everything random");
+  app_.add_option("--json", json_file_, "Write the result to this file as JSON")->type_name("FILE");
+  app_.add_flag("--quiet", quiet_, "No progress and no messages but errors");
+}
+
+Program::~Program() = default;
+
+void Program::add_device_options() {
+  has_device_ = true;
+  app_.add_option("--device", device_settings_.kind, "auto, cpu or cuda")->type_name("KIND");
+  app_.add_option("--precision", precision_, "fp32, tf32 or bf16")
+      ->check(CLI::IsMember({"fp32", "tf32", "bf16"}))
+      ->type_name("P");
+  app_.add_option("--threads", device_settings_.threads, "Threads of the CPU backend; 0: all")->type_name("N");
+}
+
+int Program::run(int argc, char** argv, const std::function<void()>& body) {
+  try {
+    app_.parse(argc, argv);
+  } catch (const CLI::Success& done) {
+    return app_.exit(done);
+  } catch (const CLI::ParseError& error) {
+    return fail(2, fmt::format("{}; {} --help lists the options", error.what(), name_));
+  }
+  stop_on_signals();
+  try {
+    if (!json_file_.empty()) require_writable_place(json_file_, "--json");
+    auto& result = *result_;
+    result["program"] = name_;
+    result["version"] = version;
+    result["configuration"] = configuration(app_);
+    result["seed"] = seed_;
+    body();
+    write_result();
+    return 0;
+  } catch (const UsageError& error) {
+    return fail(2, error.what());
+  } catch (const std::bad_alloc&) {
+    return fail(1, "out of memory; a smaller --batch needs less");
+  } catch (const std::exception& error) {
+    return fail(1, error.what());
+  }
+}
+
+Device& Program::device() {
+  if (!device_) {
+    device_settings_.precision = precision_ == "fp32"   ? Precision::fp32
+                                 : precision_ == "tf32" ? Precision::tf32
+                                                        : Precision::bf16;
+    device_ = std::make_unique<Device>(device_settings_);
+    if (!device_->reason().empty()) {
+      say(fmt::format("device: {}; {}", device_->description(), device_->reason()));
+    }
+    const dnnl_version_t* onednn = dnnl_version();
+    (*result_)["device"] = device_->description();
+    (*result_)["precision"] = precision_;
+    (*result_)["libraries"] = {{"oneDNN", fmt::format("{}.{}.{}", onednn->major, onednn->minor, onednn->patch)},
+                               {"compiler", __VERSION__}};
+  }
+  return *device_;
+}
+
+void Program::say(const std::string& line) const {
+  if (!quiet_) fmt::print(stderr, "{}\n", line);
+}
+
+nlohmann::ordered_json& Program::result() { return *result_; }
+
+void Program::write_result() {
+  if (!json_file_.empty()) write_file_atomically(json_file_, result_->dump(2) + "\n");
+}
+
+void add_recipe_options(CLI::App& app, Recipe& recipe) {
+  static const std::map<std::string, OptimizerKind> optimizers{{"sgd", OptimizerKind::sgd},
+                                                               {"adam", OptimizerKind::adam}};
+  static const std::map<std::string, Schedule> schedules{{"constant", Schedule::constant},
+                                                         {"cosine", Schedule::cosine}};
+  app.add_option("--batch", recipe.batch, "Samples a step");
+  app.add_option_function<std::string>(
+         "--optimizer", [&recipe](const std::string& text) { recipe.optimizer = optimizers.at(text); }, "sgd or adam")
+      ->check(CLI::IsMember({"sgd", "adam"}))
+      ->default_str(name(recipe.optimizer))
+      ->type_name("KIND");
+  app.add_option("--lr", recipe.lr, "Learning rate at the start");
+  app.add_option("--momentum", recipe.momentum, "Of SGD");
+  app.add_option("--nesterov", recipe.nesterov, "Nesterov's momentum in SGD: true or false");
+  app.add_option("--dampening", recipe.dampening, "Of SGD's momentum");
+  app.add_option("--weight-decay", recipe.weight_decay, "L2, inside the gradient, on all parameters");
+  app.add_option_function<std::string>(
+         "--schedule", [&recipe](const std::string& text) { recipe.schedule = schedules.at(text); },
+         "Of the learning rate: constant or cosine (to 0)")
+      ->check(CLI::IsMember({"constant", "cosine"}))
+      ->default_str(name(recipe.schedule))
+      ->type_name("KIND");
+}
+
+void refuse_existing(const std::filesystem::path& path, const std::string& option) {
+  if (std::filesystem::exists(path)) {
+    throw UsageError(fmt::format("{} {}: exists already; another name, or removing it first, would be right", option,
+                                 path.string()));
+  }
+}
+
+void require_writable_place(const std::filesystem::path& path, const std::string& option) {
+  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+  if (!std::filesystem::is_directory(folder)) {
+    throw UsageError(fmt::format("{} {}: there is no folder {}", option, path.string(), folder.string()));
+  }
+  if (std::filesystem::is_directory(path)) {
+    throw UsageError(fmt::format("{} {}: is a folder; the name of a file is needed", option, path.string()));
+  }
+}
+
+}  // namespace nepenthe

@@ -1,0 +1,74 @@
+// What every program has in common: options, exit codes, messages, interruption, the JSON result.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "engine/device.h"
+#include "engine/recipe.h"
+
+namespace nepenthe {
+
+/// The frame of a program: a main builds one, adds its options to app(), and returns run(…).
+class Program {
+ public:
+  Program(std::string name, const std::string& description);
+  ~Program();
+  Program(const Program&) = delete;
+  Program& operator=(const Program&) = delete;
+
+  CLI::App& app() { return app_; }
+
+  /// Parses the arguments and runs the body. Exit codes: 0 done; 2 wrong arguments (parsing, UsageError); 1 anything
+  /// else; failures end in one line "error: …" on standard error.
+  int run(int argc, char** argv, const std::function<void()>& body);
+
+  /// Options that only programs with a network have: --device, --precision, --threads.
+  void add_device_options();
+  /// Opens the device and says on standard error which one `auto` took.
+  Device& device();
+
+  std::uint64_t seed() const { return seed_; }
+  bool quiet() const { return quiet_; }
+
+  /// Prints a line for people on standard error, unless --quiet.
+  void say(const std::string& line) const;
+
+  /// The machine-readable result, an object that already holds program, version, configuration (every option), seed,
+  /// device and precision; add to it. Written to --json FILE when the body returns.
+  nlohmann::ordered_json& result();
+
+ private:
+  void write_result();
+
+  std::string name_;
+  CLI::App app_;
+  DeviceSettings device_settings_;
+  std::string precision_ = "fp32";
+  std::uint64_t seed_ = 1;
+  std::string json_file_;
+  bool quiet_ = false;
+  bool has_device_ = false;
+  std::unique_ptr<Device> device_;
+  std::unique_ptr<nlohmann::ordered_json> result_;
+};
+
+/// Which recipe options a program offers.
+enum class EpochsOption { one_number, one_a_slice };
+
+/// --batch --optimizer --lr --momentum --nesterov --dampening --weight-decay --schedule, with `recipe`'s values as defaults;
+/// fills `recipe`.
+void add_recipe_options(CLI::App& app, Recipe& recipe);
+
+/// Throws UsageError where `path` exists already.
+void refuse_existing(const std::filesystem::path& path, const std::string& option);
+
+/// Throws UsageError where a file could not be made at `path`: no such folder, or the name of a folder.
+void require_writable_place(const std::filesystem::path& path, const std::string& option);
+
+}  // namespace nepenthe

@@ -1,0 +1,108 @@
+#include "tools/common/report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+namespace nepenthe {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+/// Columns that a text takes on a terminal: its code points.
+std::size_t width(const std::string& text) {
+  return static_cast<std::size_t>(std::ranges::count_if(text, [](char c) { return (c & 0xC0) != 0x80; }));
+}
+
+Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+
+}  // namespace
+
+Table::Table(std::vector<std::string> header) {
+  rows_.push_back(std::move(header));
+  add_rule();
+}
+
+void Table::add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
+void Table::add_rule() { rows_.emplace_back(); }
+
+std::string Table::text() const {
+  std::vector<std::size_t> widths(rows_.front().size());
+  for (const auto& row : rows_) {
+    for (std::size_t column = 0; column < row.size(); ++column) {
+      widths[column] = std::max(widths[column], width(row[column]));
+    }
+  }
+  std::string text;
+  for (const auto& row : rows_) {
+    for (std::size_t column = 0; column < widths.size(); ++column) {
+      if (column > 0) text += "  ";
+      if (row.empty()) {
+        for (std::size_t i = 0; i < widths[column]; ++i) text += "─";
+        continue;
+      }
+      const std::string padding(widths[column] - (column < row.size() ? width(row[column]) : 0), ' ');
+      if (column > 0) text += padding;
+      if (column < row.size()) text += row[column];
+      if (column == 0) text += padding;
+    }
+    while (text.ends_with(' ')) text.pop_back();
+    text += '\n';
+  }
+  return text;
+}
+
+std::string percent(double fraction) {
+  return std::isfinite(fraction) ? fmt::format("{:.2f} %", 100 * fraction) : std::string("–");
+}
+std::string percent(std::optional<double> fraction) { return fraction ? percent(*fraction) : std::string("–"); }
+std::string decimals(std::optional<double> value, int digits) {
+  return value && std::isfinite(*value) ? fmt::format("{:.{}f}", *value, digits) : std::string("–");
+}
+
+std::string grouped(std::int64_t number) {
+  std::string digits = std::to_string(number);
+  for (int position = static_cast<int>(digits.size()) - 3; position > (number < 0 ? 1 : 0); position -= 3) {
+    digits.insert(static_cast<std::size_t>(position), 1, ' ');
+  }
+  return digits;
+}
+
+std::string duration(double seconds) {
+  if (seconds < 10) return fmt::format("{:.2f} s", seconds);
+  if (seconds < 100) return fmt::format("{:.1f} s", seconds);
+  const auto whole = static_cast<std::int64_t>(std::llround(seconds));
+  if (whole < 3600) return fmt::format("{} min {:02} s", whole / 60, whole % 60);
+  return fmt::format("{} h {:02} min", whole / 3600, whole / 60 % 60);
+}
+
+Json to_json(const Metrics& metrics) {
+  return {{"count", metrics.count},
+          {"top1", number(metrics.top1)},
+          {"top5", number(metrics.top5)},
+          {"loss", metrics.loss ? number(*metrics.loss) : Json(nullptr)}};
+}
+
+Json to_json(const MiaOutcome& outcome) {
+  if (!outcome.mia) return nullptr;
+  const Mia& mia = *outcome.mia;
+  return {{"mean", mia.mean},
+          {"standard_error", mia.standard_error},
+          {"interval", mia.interval},
+          {"scores", mia.scores},
+          {"auc", mia.auc},
+          {"tpr_at_fpr", mia.tpr_at_fpr},
+          {"members", mia.members},
+          {"nonmembers", mia.nonmembers}};
+}
+
+Json cost_json(std::int64_t sample_passes, std::int64_t macs, double train_seconds, double eval_seconds) {
+  return {{"sample_passes", sample_passes},
+          {"macs", macs},
+          {"train_seconds", train_seconds},
+          {"eval_seconds", eval_seconds}};
+}
+
+}  // namespace nepenthe

@@ -1,0 +1,73 @@
+#include "tools/common/single_model.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "models/registry.h"
+#include "models/weights.h"
+#include "tools/common/progress.h"
+#include "tools/common/report.h"
+#include "unlearning/evaluation.h"
+#include "unlearning/forget_spec.h"
+#include "unlearning/permutation.h"
+
+namespace nepenthe {
+
+void add_single_model_options(Program& program, SingleModelOptions& options) {
+  CLI::App& app = program.app();
+  program.add_device_options();
+  app.add_option("--data", options.data, "Folder of CIFAR-100 or CIFAR-10 binary files")->type_name("DIR")->required();
+  app.add_option("--model", options.training.model, "resnet20, resnet32, resnet44 or resnet56")->type_name("NAME");
+  app.add_option("--epochs", options.training.recipe.epochs, "Passes over the data");
+  add_recipe_options(app, options.training.recipe);
+  app.add_option("--out", options.training.out, "The checkpoint to write (.safetensors)")->type_name("FILE")->required();
+  app.add_flag("--resume", options.training.resume, "Continue an interrupted training");
+}
+
+void run_single_model(Program& program, SingleModelOptions& options) {
+  SingleModelTraining& training = options.training;
+  require_writable_place(training.out, "--out");
+  refuse_existing(training.out, "--out");
+  training.seed = program.seed();
+  Device& device = program.device();
+  make_network(device, training.model, 10);  // an unknown name is told before the data is read
+  const Dataset dataset = read_dataset(options.data);
+  const std::vector<std::int32_t> permutation = make_permutation(dataset.train.count(), training.seed);
+  if (!options.left_out.empty()) {
+    training.left_out = resolve_forget_spec(options.left_out, forget_context(dataset, permutation, training.seed));
+  }
+  program.say(fmt::format("{}: {} of {} training samples, {} classes, {}, {} epochs", dataset.name,
+                          grouped(dataset.train.count() - static_cast<int>(training.left_out.size())),
+                          grouped(dataset.train.count()), dataset.classes, training.model, training.recipe.epochs));
+
+  ProgressBar bar(program.quiet());
+  const SingleModelResult result = train_single_model(training, dataset, device, bar);
+
+  const auto network = make_network(device, training.model, dataset.classes);
+  load_weights(training.out, *network);
+  const auto eval_began = std::chrono::steady_clock::now();
+  const Evaluator evaluator(device, dataset);
+  const auto predictions =
+      evaluator.predict(*network, evaluation_sets({"test"}, dataset, {}), training.model, bar).at("test");
+  const Metrics test = measure(predictions.losses, predictions.ranks);
+  const double eval_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - eval_began).count();
+
+  Table table({"", "top-1", "top-5", "loss"});
+  table.add({"test", percent(test.top1), percent(test.top5), decimals(test.loss, 4)});
+  fmt::print("{}\nlast epoch's training loss {:.4f}; {} sample passes in {}\n{}  SHA-256 {}\n", table.text(),
+             result.training.loss, grouped(result.training.sample_passes), duration(result.training.seconds),
+             training.out.string(), result.digest);
+
+  auto& json = program.result();
+  json["recipe"] = to_json(training.recipe);
+  json["data"] = {{"name", dataset.name}, {"train_digest", dataset.train.digest}, {"test_digest", dataset.test.digest}};
+  json["left_out"] = training.left_out.size();
+  json["checkpoint"] = {{"file", training.out.string()}, {"sha256", result.digest}};
+  json["train_loss"] = result.training.loss;
+  json["splits"] = {{"test", to_json(test)}};
+  json["cost"] =
+      cost_json(result.training.sample_passes, result.multiply_adds, result.training.seconds, eval_seconds);
+}
+
+}  // namespace nepenthe

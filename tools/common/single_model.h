@@ -1,0 +1,24 @@
+// What train_model and unlearn_finetune share: one network, trained on what a specification leaves.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "tools/common/program.h"
+#include "unlearning/single_model.h"
+
+namespace nepenthe {
+
+struct SingleModelOptions {
+  SingleModelTraining training;
+  std::filesystem::path data;
+  std::string left_out;  // a specification (PROGRAMS: --forget, --exclude); empty: nothing
+};
+
+/// --data --model --epochs --out --resume, the recipe's and the device's.
+void add_single_model_options(Program& program, SingleModelOptions& options);
+
+/// Trains, evaluates on the test set, prints both and fills the program's result.
+void run_single_model(Program& program, SingleModelOptions& options);
+
+}  // namespace nepenthe

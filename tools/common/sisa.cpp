@@ -1,0 +1,141 @@
+#include "tools/common/sisa.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "engine/error.h"
+#include "models/registry.h"
+#include "tools/common/report.h"
+
+namespace nepenthe {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+}  // namespace
+
+Dataset read_run_data(const SisaRun& run, const std::filesystem::path& folder) {
+  if (folder.empty() && !std::filesystem::is_directory(run.data_folder())) {
+    throw UsageError(fmt::format("the run's data is no longer at {}; --data says where it is now", run.data_folder().string()));
+  }
+  Dataset dataset = read_dataset(folder.empty() ? run.data_folder() : folder);
+  run.check_data(dataset);
+  return dataset;
+}
+
+void warn_of_another_device(Program& program, const SisaRun& run) {
+  const std::string here = program.device().description();
+  if (run.made_on() != here) {
+    program.say(fmt::format("note: the run was made on {}, this is {}: results may differ in the last bits", run.made_on(),
+                            here));
+  }
+}
+
+SisaRun::Cost complete_run(SisaRun& run, const Dataset& dataset, Device& device, Observer& observer) {
+  try {
+    return run.complete(dataset, device, observer);
+  } catch (const Interrupted& interrupted) {
+    throw Interrupted(fmt::format("{}; train_sisa --out {} --resume continues", interrupted.what(), run.folder().string()));
+  }
+}
+
+Json run_json(const SisaRun& run) {
+  const SisaConfig& config = run.config();
+  return {{"folder", run.folder().string()}, {"model", config.model},         {"classes", config.classes},
+          {"samples", config.samples},       {"shards", config.shards},       {"epochs", config.epochs},
+          {"recipe", to_json(config.recipe)}, {"seed", config.seed},           {"data_digest", config.data_digest},
+          {"made_on", run.made_on()},        {"forgotten", run.forgotten().size()}};
+}
+
+Json run_cost_json(const SisaRun& run, Device& device, const SisaRun::Cost& cost, double eval_seconds) {
+  const auto network = make_network(device, run.config().model, run.config().classes);
+  return cost_json(cost.sample_passes, 3 * network->multiply_adds(32) * cost.sample_passes, cost.train_seconds,
+                   eval_seconds);
+}
+
+std::string plan_table(const SisaWork& work) {
+  Table table({"shard", "samples left", "starts from", "stages trained", "stages skipped", "sample passes"});
+  for (const ShardWork& shard : work.shards) {
+    std::string trained, skipped;
+    for (const StageWork& stage : shard.stages) {
+      std::string& list = stage.skipped ? skipped : trained;
+      list += fmt::format("{}{}", list.empty() ? "" : " ", stage.stage);
+    }
+    table.add({std::to_string(shard.shard), grouped(shard.samples),
+               shard.nothing_to_do() ? "nothing to do" : fmt::format("checkpoint {}", shard.first_stage - 1),
+               trained.empty() ? "–" : trained, skipped.empty() ? "–" : skipped, grouped(shard.sample_passes())});
+  }
+  table.add_rule();
+  table.add({"in all", "", "", "", "", grouped(work.sample_passes())});
+  return table.text();
+}
+
+Json plan_json(const SisaWork& work) {
+  Json shards = Json::array();
+  for (const ShardWork& shard : work.shards) {
+    Json stages = Json::array();
+    for (const StageWork& stage : shard.stages) {
+      stages.push_back({{"stage", stage.stage},
+                        {"epochs", stage.epochs},
+                        {"samples", stage.samples},
+                        {"skipped", stage.skipped},
+                        {"sample_passes", stage.sample_passes()}});
+    }
+    shards.push_back({{"shard", shard.shard},
+                      {"samples", shard.samples},
+                      {"starts_from", shard.nothing_to_do() ? Json(nullptr) : Json(shard.first_stage - 1)},
+                      {"stages", stages},
+                      {"sample_passes", shard.sample_passes()}});
+  }
+  return {{"shards", shards}, {"sample_passes", work.sample_passes()}};
+}
+
+std::string accuracy_table(const RunScores& scores, const std::vector<EvaluationSet>& sets) {
+  Table table({"", "split", "samples", "top-1", "top-5", "loss"});
+  const auto add = [&](const std::string& who, const EvaluationSet& set, const Metrics& metrics) {
+    table.add({who, set.name, grouped(metrics.count), percent(metrics.top1), percent(metrics.top5),
+               decimals(metrics.loss, 4)});
+  };
+  for (const EvaluationSet& set : sets) {
+    for (std::size_t i = 0; i < scores.shards.size(); ++i) {
+      const Predictions& predictions = scores.predictions[i].at(set.name);
+      add(fmt::format("shard {}", scores.shards[i]), set, measure(predictions.losses, predictions.ranks));
+    }
+    const EnsembleScores& ensemble = scores.ensemble.at(set.name);
+    add("majority vote", set, measure_ranks(ensemble.majority_vote_ranks));
+    add("mean posterior", set, measure(ensemble.losses, ensemble.mean_posterior_ranks));
+    if (&set != &sets.back()) table.add_rule();
+  }
+  return table.text();
+}
+
+Json accuracy_json(const RunScores& scores, const std::vector<EvaluationSet>& sets) {
+  Json shards = Json::array(), vote = Json::object(), posterior = Json::object();
+  for (std::size_t i = 0; i < scores.shards.size(); ++i) {
+    Json splits = Json::object();
+    for (const EvaluationSet& set : sets) {
+      const Predictions& predictions = scores.predictions[i].at(set.name);
+      splits[set.name] = to_json(measure(predictions.losses, predictions.ranks));
+    }
+    shards.push_back({{"shard", scores.shards[i]}, {"splits", splits}});
+  }
+  for (const EvaluationSet& set : sets) {
+    const EnsembleScores& ensemble = scores.ensemble.at(set.name);
+    vote[set.name] = to_json(measure_ranks(ensemble.majority_vote_ranks));
+    posterior[set.name] = to_json(measure(ensemble.losses, ensemble.mean_posterior_ranks));
+  }
+  return {{"shards", shards}, {"majority_vote", vote}, {"mean_posterior", posterior}};
+}
+
+Json mia_json(const RunMia& mia) {
+  Json shards = Json::array();
+  for (const RunMia::Shard& shard : mia.shards) {
+    shards.push_back({{"shard", shard.shard}, {"mia", to_json(shard.whole)}, {"mia_own", to_json(shard.own)}});
+  }
+  return {{"shards", shards},
+          {"mean", mia.mean ? Json(*mia.mean) : Json(nullptr)},
+          {"ensemble", {{"mia", to_json(mia.ensemble)}}}};
+}
+
+}  // namespace nepenthe

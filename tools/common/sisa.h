@@ -1,0 +1,40 @@
+// What the programs that work on a SISA run share.
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "tools/common/program.h"
+#include "unlearning/evaluation.h"
+#include "unlearning/sisa_run.h"
+
+namespace nepenthe {
+
+/// The run's data: from `folder`, or from where it was when the run was made. Throws UsageError where it is other data.
+Dataset read_run_data(const SisaRun& run, const std::filesystem::path& folder);
+
+/// Says on standard error where this is not the device that made the run: the bits may differ then.
+void warn_of_another_device(Program& program, const SisaRun& run);
+
+/// run.complete(), with how to continue in the message when it is interrupted.
+SisaRun::Cost complete_run(SisaRun& run, const Dataset& dataset, Device& device, Observer& observer);
+
+nlohmann::ordered_json run_json(const SisaRun& run);
+nlohmann::ordered_json run_cost_json(const SisaRun& run, Device& device, const SisaRun::Cost& cost,
+                                     double eval_seconds);
+
+/// The stages to make, shard by shard, and what they cost.
+std::string plan_table(const SisaWork& work);
+nlohmann::ordered_json plan_json(const SisaWork& work);
+
+/// Top-1, top-5 and loss of each shard, the majority vote and the mean posterior, on each set; and as
+/// {"shards": [{"shard", "splits"}], "majority_vote", "mean_posterior"}.
+std::string accuracy_table(const RunScores& scores, const std::vector<EvaluationSet>& sets);
+nlohmann::ordered_json accuracy_json(const RunScores& scores, const std::vector<EvaluationSet>& sets);
+
+/// {"shards": [{"shard", "mia", "mia_own"}], "mean", "ensemble": {"mia"}}
+nlohmann::ordered_json mia_json(const RunMia& mia);
+
+}  // namespace nepenthe

@@ -1,0 +1,49 @@
+#include "tools/common/subject.h"
+
+#include "engine/error.h"
+#include "models/registry.h"
+#include "models/weights.h"
+#include "tools/common/sisa.h"
+#include "unlearning/forget_spec.h"
+
+namespace nepenthe {
+
+void add_subject_options(Program& program, SubjectOptions& options) {
+  CLI::App& app = program.app();
+  program.add_device_options();
+  app.add_option("--run", options.run, "A SISA run's folder")->type_name("RUN");
+  app.add_option("--model", options.model, "One network: resnet20, resnet32, resnet44 or resnet56")->type_name("NAME");
+  app.add_option("--weights", options.weights, "Its weights: .safetensors, .pt or .pth")->type_name("FILE");
+  app.add_option("--data", options.data, "Folder of CIFAR binary files; a run knows its own")->type_name("DIR");
+  app.add_option("--forget", options.forget, "The forget set; a run knows what it has forgotten")->type_name("SPEC");
+}
+
+Subject open_subject(Program& program, const SubjectOptions& options) {
+  const bool one_network = !options.model.empty() || !options.weights.empty();
+  if (one_network == !options.run.empty()) {
+    throw UsageError("one of --run RUN, and --model NAME with --weights FILE, is needed");
+  }
+  Subject subject;
+  std::uint64_t seed = program.seed();
+  if (one_network) {
+    if (options.model.empty() || options.weights.empty() || options.data.empty()) {
+      throw UsageError("--model NAME, --weights FILE and --data DIR are needed together");
+    }
+    make_network(program.device(), options.model, 10);  // an unknown name is told before the data is read
+    subject.dataset = read_dataset(options.data);
+    subject.network = make_network(program.device(), options.model, subject.dataset.classes);
+    load_weights(options.weights, *subject.network);
+  } else {
+    subject.run = SisaRun::open(options.run);
+    subject.dataset = read_run_data(*subject.run, options.data);
+    seed = subject.run->config().seed;
+    subject.forget = subject.run->forgotten();
+  }
+  if (!options.forget.empty()) {
+    const std::vector<std::int32_t> permutation = make_permutation(subject.dataset.train.count(), seed);
+    subject.forget = resolve_forget_spec(options.forget, forget_context(subject.dataset, permutation, seed));
+  }
+  return subject;
+}
+
+}  // namespace nepenthe

@@ -1,0 +1,34 @@
+// Whom eval_model and eval_mia examine: a run's networks (--run), or one (--model and --weights).
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tools/common/program.h"
+#include "unlearning/evaluation.h"
+
+namespace nepenthe {
+
+struct SubjectOptions {
+  std::filesystem::path run, weights, data;
+  std::string model, forget;
+};
+
+/// --run --model --weights --data --forget and the device's.
+void add_subject_options(Program& program, SubjectOptions& options);
+
+/// The data, the forget set, and either a run or a network, all checked to belong together.
+struct Subject {
+  std::optional<SisaRun> run;
+  std::unique_ptr<Network> network;
+  Dataset dataset;
+  std::vector<std::int32_t> forget;  // sorted; by --forget, else what the run has forgotten
+};
+
+/// Throws UsageError unless the options name exactly one of the two.
+Subject open_subject(Program& program, const SubjectOptions& options);
+
+}  // namespace nepenthe

@@ -1,0 +1,7 @@
+#pragma once
+
+namespace nepenthe {
+
+inline constexpr const char* version = NEPENTHE_VERSION;
+
+}  // namespace nepenthe

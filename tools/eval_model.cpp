@@ -1,0 +1,108 @@
+// Top-1, top-5 and loss of a network or of a SISA run.
+#include <fmt/format.h>
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "engine/error.h"
+#include "engine/npy.h"
+#include "tools/common/progress.h"
+#include "tools/common/report.h"
+#include "tools/common/sisa.h"
+#include "tools/common/subject.h"
+
+using namespace nepenthe;
+
+namespace {
+
+/// Per-sample values into DIR/<split>.npy, for a run DIR/shard-K/<split>.npy and DIR/mean_posterior/<split>.npy.
+struct SampleFiles {
+  std::filesystem::path losses, logits;  // folders; empty: none
+
+  void write(const std::filesystem::path& subfolder, const std::string& split, std::span<const float> sample_losses,
+             std::span<const float> sample_logits) const {
+    const auto samples = static_cast<std::int64_t>(sample_losses.size());
+    const auto write_one = [&](const std::filesystem::path& folder, std::span<const float> values,
+                               const std::vector<std::int64_t>& shape) {
+      if (folder.empty()) return;
+      std::filesystem::create_directories(folder / subfolder);
+      write_npy(folder / subfolder / (split + ".npy"), values, shape);
+    };
+    write_one(losses, sample_losses, {samples});
+    write_one(logits, sample_logits,
+              {samples, samples > 0 ? static_cast<std::int64_t>(sample_logits.size()) / samples : 0});
+  }
+};
+
+void evaluate_run(Program& program, const Subject& subject, const std::vector<EvaluationSet>& sets,
+                  const SampleFiles& files) {
+  ProgressBar bar(program.quiet());
+  const Evaluator evaluator(program.device(), subject.dataset);
+  const RunScores scores = score_run(*subject.run, evaluator, sets, bar);
+  for (const EvaluationSet& set : sets) {
+    for (std::size_t i = 0; i < scores.shards.size(); ++i) {
+      const Predictions& predictions = scores.predictions[i].at(set.name);
+      files.write(fmt::format("shard-{}", scores.shards[i]), set.name, predictions.losses, predictions.logits);
+    }
+    const EnsembleScores& ensemble = scores.ensemble.at(set.name);
+    const std::vector<float> losses(ensemble.losses.begin(), ensemble.losses.end());
+    files.write("mean_posterior", set.name, losses, ensemble.log_posterior);
+  }
+  fmt::print("{}\nevaluated in {}\n", accuracy_table(scores, sets), duration(scores.seconds));
+  auto& json = program.result();
+  json["run"] = run_json(*subject.run);
+  json.update(accuracy_json(scores, sets));
+  json["eval_seconds"] = scores.seconds;
+}
+
+void evaluate_network(Program& program, const Subject& subject, const std::vector<EvaluationSet>& sets,
+                      const SampleFiles& files) {
+  ProgressBar bar(program.quiet());
+  const Evaluator evaluator(program.device(), subject.dataset);
+  const auto began = std::chrono::steady_clock::now();
+  const auto predictions = evaluator.predict(*subject.network, sets, subject.network->architecture(), bar);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  Table table({"split", "samples", "top-1", "top-5", "loss"});
+  auto& splits = program.result()["splits"];
+  for (const EvaluationSet& set : sets) {
+    const Predictions& of_set = predictions.at(set.name);
+    const Metrics metrics = measure(of_set.losses, of_set.ranks);
+    table.add({set.name, grouped(metrics.count), percent(metrics.top1), percent(metrics.top5),
+               decimals(metrics.loss, 4)});
+    splits[set.name] = to_json(metrics);
+    files.write({}, set.name, of_set.losses, of_set.logits);
+  }
+  fmt::print("{}\nevaluated in {}\n", table.text(), duration(seconds));
+  program.result()["eval_seconds"] = seconds;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Program program("eval_model", "Top-1, top-5 and loss of a network or of a SISA run");
+  SubjectOptions options;
+  add_subject_options(program, options);
+  std::vector<std::string> splits{"test"};
+  SampleFiles files;
+  CLI::App& app = program.app();
+  app.add_option("--split", splits, "test, train, forget, retain: one or more, by commas")->delimiter(',');
+  app.add_option("--losses", files.losses, "Write each sample's loss here (.npy)")->type_name("DIR");
+  app.add_option("--logits", files.logits, "Write each sample's logits here (.npy)")->type_name("DIR");
+
+  return program.run(argc, argv, [&] {
+    if (!files.losses.empty() && files.losses == files.logits) {
+      throw UsageError("--losses and --logits would write the same files; two folders would be right");
+    }
+    const Subject subject = open_subject(program, options);
+    const std::vector<EvaluationSet> sets = evaluation_sets(splits, subject.dataset, subject.forget);
+    program.result()["data"] = {{"name", subject.dataset.name},
+                                {"train_digest", subject.dataset.train.digest},
+                                {"test_digest", subject.dataset.test.digest},
+                                {"forget", subject.forget.size()}};
+    if (subject.run) {
+      evaluate_run(program, subject, sets, files);
+    } else {
+      evaluate_network(program, subject, sets, files);
+    }
+  });
+}

@@ -1,0 +1,187 @@
+// The main job in one go: train a SISA run, unlearn, retrain without the forget set, and lay the three side by side.
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "engine/error.h"
+#include "engine/file.h"
+#include "models/registry.h"
+#include "tools/common/program.h"
+#include "tools/common/progress.h"
+#include "tools/common/report.h"
+#include "tools/common/sisa.h"
+#include "unlearning/forget_spec.h"
+
+using namespace nepenthe;
+
+namespace {
+
+/// A state of the run, examined.
+struct Row {
+  std::string name;
+  SisaRun::Cost cost;
+  RunScores scores;
+  RunMia mia;
+};
+
+struct Study {
+  Program& program;
+  const Dataset& dataset;
+  const Evaluator& evaluator;
+  std::vector<EvaluationSet> sets;  // test, forget, retain
+
+  Row examine(std::string row_name, const SisaRun& run, const SisaRun::Cost& cost) const {
+    ProgressBar bar(program.quiet());
+    Row row{.name = std::move(row_name), .cost = cost, .scores = score_run(run, evaluator, sets, bar)};
+    row.mia = attack_run(run, row.scores, sets[1], {.seed = program.seed()});
+    return row;
+  }
+};
+
+Metrics ensemble_metrics(const Row& row, const std::string& set) {
+  const EnsembleScores& scores = row.scores.ensemble.at(set);
+  return measure(scores.losses, scores.mean_posterior_ranks);
+}
+
+std::optional<double> mean_of(const MiaOutcome& outcome) {
+  return outcome.mia ? std::optional(outcome.mia->mean) : std::nullopt;
+}
+
+/// Fits the study's own table: accuracy of the ensemble, the attack per shard on the whole forget set, and the cost.
+std::string study_table(const std::vector<Row>& rows, int shards) {
+  std::vector<std::string> header{"", "top-1", "top-5"};
+  for (int shard = 0; shard < shards; ++shard) header.push_back(fmt::format("MIA {}", shard));
+  header.insert(header.end(), {"mean", "ensemble", "sample passes", "time"});
+  Table table(header);
+  for (const Row& row : rows) {
+    const Metrics test = ensemble_metrics(row, "test");
+    std::vector<std::string> cells{row.name, percent(test.top1), percent(test.top5)};
+    for (int shard = 0; shard < shards; ++shard) {
+      const auto found = std::ranges::find(row.mia.shards, shard, &RunMia::Shard::shard);
+      cells.push_back(found == row.mia.shards.end() ? "–" : decimals(mean_of(found->whole), 3));
+    }
+    cells.insert(cells.end(), {decimals(row.mia.mean, 3), decimals(mean_of(row.mia.ensemble), 3),
+                               grouped(row.cost.sample_passes), duration(row.cost.train_seconds)});
+    table.add(cells);
+  }
+  return table.text();
+}
+
+/// How well a shard's own forgotten samples are recognised, and how well the ensemble still classifies them.
+std::string forget_table(const std::vector<Row>& rows) {
+  std::vector<int> affected;
+  for (const RunMia::Shard& shard : rows.front().mia.shards) {
+    if (shard.own.mia) affected.push_back(shard.shard);
+  }
+  std::vector<std::string> header{""};
+  for (const int shard : affected) header.push_back(fmt::format("MIA on F in shard {}", shard));
+  header.insert(header.end(), {"top-1 on F", "top-1 on the rest"});
+  Table table(header);
+  for (const Row& row : rows) {
+    std::vector<std::string> cells{row.name};
+    for (const int shard : affected) {
+      const auto found = std::ranges::find(row.mia.shards, shard, &RunMia::Shard::shard);
+      cells.push_back(found == row.mia.shards.end() || !found->own.mia
+                          ? "–"
+                          : fmt::format("{:.3f} ± {:.3f}", found->own.mia->mean, found->own.mia->standard_error));
+    }
+    cells.insert(cells.end(), {percent(ensemble_metrics(row, "forget").top1), percent(ensemble_metrics(row, "retain").top1)});
+    table.add(cells);
+  }
+  return table.text();
+}
+
+nlohmann::ordered_json row_json(const Row& row, const std::vector<EvaluationSet>& sets, const SisaRun& run,
+                                Device& device) {
+  nlohmann::ordered_json json{{"name", row.name}};
+  json["cost"] = run_cost_json(run, device, row.cost, row.scores.seconds);
+  json.update(accuracy_json(row.scores, sets));
+  json["mia"] = mia_json(row.mia);
+  return json;
+}
+
+/// Files of two runs' checkpoints: how many there are and how many have the same bytes.
+std::pair<int, int> compare_checkpoints(const SisaRun& a, const SisaRun& b) {
+  int files = 0, same = 0;
+  for (int shard = 0; shard < a.config().shards; ++shard) {
+    for (int stage = 0; stage <= static_cast<int>(a.config().epochs.size()); ++stage) {
+      ++files;
+      same += sha256_file(a.checkpoint(shard, stage)) == sha256_file(b.checkpoint(shard, stage));
+    }
+  }
+  return {same, files};
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Program program("run_study", "Trains with SISA, unlearns, retrains without the forget set, and compares the three");
+  program.add_device_options();
+  std::string preset = "quick", forget;
+  std::filesystem::path data, out;
+  SisaConfig config{.model = "resnet20"};
+  config.recipe.batch = 16;
+  config.recipe.lr = 0.05;
+  CLI::App& app = program.app();
+  app.add_option("--preset", preset, "quick: one SISA run, its unlearning and its retraining")
+      ->check(CLI::IsMember({"quick"}));
+  app.add_option("--data", data, "Folder of CIFAR-100 or CIFAR-10 binary files")->type_name("DIR")->required();
+  app.add_option("--out", out, "Folder for the runs and the report")->type_name("DIR")->required();
+  app.add_option("--model", config.model, "resnet20, resnet32, resnet44 or resnet56")->type_name("NAME");
+  app.add_option("--shards", config.shards, "Networks, each on its own part of the data");
+  app.add_option("--epochs", config.epochs, "Epochs of each stage, one number a slice")->delimiter(',');
+  app.add_option("--forget", forget, "The forget set; by default the study's: positions 40 % to 60 %")->type_name("SPEC");
+  add_recipe_options(app, config.recipe);
+
+  return program.run(argc, argv, [&] {
+    refuse_existing(out, "--out");
+    config.seed = program.seed();
+    Device& device = program.device();
+    make_network(device, config.model, 10);  // an unknown name is told before the data is read
+    const Dataset dataset = read_dataset(data);
+    const int samples = dataset.train.count();
+    if (forget.empty()) forget = fmt::format("range:{}-{}", samples * 2 / 5, samples * 3 / 5);
+    const std::vector<std::int32_t> permutation = make_permutation(samples, config.seed);
+    const std::vector<std::int32_t> forgotten =
+        resolve_forget_spec(forget, forget_context(dataset, permutation, config.seed));
+    require_something_retained(samples, forgotten);
+
+    const Evaluator evaluator(device, dataset);
+    const Study study{program, dataset, evaluator,
+                      evaluation_sets({"test", "forget", "retain"}, dataset, forgotten)};
+    ProgressBar bar(program.quiet());
+    std::vector<Row> rows;
+    program.say(fmt::format("{} ({} training samples, {} classes): {}, {} shards, {} slices; F = {} ({} samples)",
+                            dataset.name, grouped(samples), dataset.classes, config.model, config.shards,
+                            config.epochs.size(), forget, grouped(static_cast<std::int64_t>(forgotten.size()))));
+    program.say("1 of 3: training on everything");
+    SisaRun run = SisaRun::create(out / "sisa", config, dataset, {}, {}, device);
+    const SisaRun::Cost training = run.complete(dataset, device, bar);
+    rows.push_back(study.examine("trained on everything", run, training));
+    program.say("2 of 3: unlearning F");
+    run.forget(forgotten, {{"forget", forget}});
+    const SisaRun::Cost unlearning = run.complete(dataset, device, bar);
+    rows.push_back(study.examine("F unlearned", run, unlearning));
+    program.say("3 of 3: retraining from scratch without F");
+    SisaRun retrained = SisaRun::create(out / "retrained", config, dataset, forgotten, {}, device);
+    const SisaRun::Cost retraining = retrained.complete(dataset, device, bar);
+    rows.push_back(study.examine("retrained without F", retrained, retraining));
+
+    const auto [same, files] = compare_checkpoints(run, retrained);
+    const std::string report = fmt::format(
+        "The ensemble (mean posterior) on the test set, and the membership inference attack on F, shard by shard\n"
+        "(0.5: F cannot be told from pictures never seen)\n\n{}\n"
+        "The attack on each shard's own part of F, and how many of F are still classified right\n\n{}\n"
+        "checkpoints: {} of {} files of the unlearned run have the very bytes of the run retrained without F\n",
+        study_table(rows, config.shards), forget_table(rows), same, files);
+    fmt::print("\n{}", report);
+    write_file_atomically(out / "report.txt", report);
+
+    auto& json = program.result();
+    json["run"] = run_json(run);
+    json["forget"] = {{"spec", forget}, {"samples", forgotten.size()}};
+    for (const Row& row : rows) json["rows"].push_back(row_json(row, study.sets, run, device));
+    json["identical_checkpoints"] = {{"same", same}, {"files", files}};
+    write_file_atomically(out / "study.json", json.dump(2) + "\n");
+  });
+}

@@ -1,0 +1,110 @@
+// Trains all shards of a SISA run, with a checkpoint after every slice.
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "engine/error.h"
+#include "models/registry.h"
+#include "tools/common/program.h"
+#include "tools/common/progress.h"
+#include "tools/common/report.h"
+#include "tools/common/sisa.h"
+#include "unlearning/forget_spec.h"
+
+using namespace nepenthe;
+
+namespace {
+
+struct Options {
+  std::filesystem::path data, out, weights;
+  SisaConfig config{.model = "resnet32"};
+  int slices = 5;
+  std::string exclude;
+  bool resume = false;
+};
+
+SisaRun create_run(Program& program, const Options& options) {
+  if (options.data.empty()) throw UsageError("--data is required; it names the folder of CIFAR binary files");
+  if (static_cast<int>(options.config.epochs.size()) != options.slices) {
+    throw UsageError(fmt::format("--epochs has {} numbers for {} slices; one number a slice would be right",
+                                 options.config.epochs.size(), options.slices));
+  }
+  refuse_existing(options.out, "--out");
+  make_network(program.device(), options.config.model, 10);  // an unknown name is told before the data is read
+  const Dataset dataset = read_dataset(options.data);
+  const std::vector<std::int32_t> permutation = make_permutation(dataset.train.count(), options.config.seed);
+  std::vector<std::int32_t> excluded;
+  if (!options.exclude.empty()) {
+    excluded = resolve_forget_spec(options.exclude, forget_context(dataset, permutation, options.config.seed));
+    require_something_retained(dataset.train.count(), excluded);
+  }
+  return SisaRun::create(options.out, options.config, dataset, excluded, options.weights, program.device());
+}
+
+/// With --resume the run's own configuration counts; an option that says otherwise is a mistake.
+SisaRun resume_run(const CLI::App& app, const Options& options) {
+  SisaRun run = SisaRun::open(options.out);
+  const auto require = [&](const std::string& option, bool same) {
+    if (app.count(option) > 0 && !same) {
+      throw UsageError(fmt::format("--resume: {} differs from the run's; leave it out", option));
+    }
+  };
+  require("--model", options.config.model == run.config().model);
+  require("--shards", options.config.shards == run.config().shards);
+  require("--slices", options.slices == static_cast<int>(run.config().epochs.size()));
+  require("--epochs", options.config.epochs == run.config().epochs);
+  require("--seed", options.config.seed == run.config().seed);
+  const auto own = to_json(options.config.recipe), its = to_json(run.config().recipe);
+  for (const auto& [key, value] : own.items()) {
+    if (key == "epochs") continue;
+    std::string option = "--" + key;
+    std::ranges::replace(option, '_', '-');
+    require(option, value == its.at(key));
+  }
+  return run;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Program program("train_sisa", "Trains all shards of a SISA run, with a checkpoint after every slice");
+  program.add_device_options();
+  Options options;
+  CLI::App& app = program.app();
+  app.add_option("--data", options.data, "Folder of CIFAR-100 or CIFAR-10 binary files")->type_name("DIR");
+  app.add_option("--model", options.config.model, "resnet20, resnet32, resnet44 or resnet56")->type_name("NAME");
+  app.add_option("--out", options.out, "The run's folder")->type_name("RUN")->required();
+  app.add_option("--shards", options.config.shards, "Networks, each on its own part of the data");
+  app.add_option("--slices", options.slices, "Slices of a shard: checkpoints on the way");
+  app.add_option("--epochs", options.config.epochs, "Epochs of each stage, one number a slice")->delimiter(',');
+  add_recipe_options(app, options.config.recipe);
+  double fc_lr = 0;
+  CLI::Option* fc_lr_option =
+      app.add_option("--fc-lr", fc_lr, "Learning rate of the last layer, where it differs")->default_str("");
+  app.add_option("--weights", options.weights, "Start every shard from these weights")->type_name("FILE");
+  app.add_option("--exclude", options.exclude, "Leave these samples out")->type_name("SPEC");
+  app.add_flag("--resume", options.resume, "Continue an interrupted run");
+
+  return program.run(argc, argv, [&] {
+    options.config.seed = program.seed();
+    if (fc_lr_option->count() > 0) options.config.recipe.fc_lr = fc_lr;
+    SisaRun run = options.resume ? resume_run(app, options) : create_run(program, options);
+    const Dataset dataset = read_run_data(run, options.data);
+    warn_of_another_device(program, run);
+    program.say(fmt::format("{}: {} shards, {} slices, {}; {} sample passes to make", dataset.name,
+                            run.config().shards, run.config().epochs.size(), run.config().model,
+                            grouped(run.pending().sample_passes())));
+    ProgressBar bar(program.quiet());
+    const SisaRun::Cost cost = complete_run(run, dataset, program.device(), bar);
+
+    const Evaluator evaluator(program.device(), dataset);
+    const auto sets = evaluation_sets({"test"}, dataset, {});
+    const RunScores scores = score_run(run, evaluator, sets, bar);
+    fmt::print("{}\n{} sample passes in {}\n", accuracy_table(scores, sets), grouped(cost.sample_passes),
+               duration(cost.train_seconds));
+    auto& json = program.result();
+    json["run"] = run_json(run);
+    json.update(accuracy_json(scores, sets));
+    json["cost"] = run_cost_json(run, program.device(), cost, scores.seconds);
+  });
+}

@@ -1,0 +1,369 @@
+#include "unlearning/sisa_run.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <chrono>
+#include <cstring>
+#include <ctime>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <system_error>
+
+#include "engine/error.h"
+#include "engine/file.h"
+#include "engine/random.h"
+#include "engine/safetensors.h"
+#include "models/registry.h"
+#include "models/weights.h"
+#include "unlearning/forget_spec.h"
+
+namespace nepenthe {
+namespace {
+
+using Json = nlohmann::ordered_json;
+namespace fs = std::filesystem;
+
+constexpr const char* run_file = "run.json";
+constexpr const char* forgotten_file = "forgotten.txt";
+constexpr const char* manifest_file = "manifest.jsonl";
+constexpr const char* lineage_key = "lineage";
+
+std::string digest(std::string_view text) { return sha256_hex(std::as_bytes(std::span(text))); }
+std::string digest(std::span<const std::int32_t> ids) { return sha256_hex(std::as_bytes(ids)); }
+
+Json to_json(const SisaConfig& config) {
+  Recipe recipe = config.recipe;
+  Json json{{"model", config.model},
+            {"classes", config.classes},
+            {"samples", config.samples},
+            {"shards", config.shards},
+            {"epochs", config.epochs},
+            {"recipe", to_json(recipe)},
+            {"seed", config.seed},
+            {"precision", config.precision},
+            {"data_digest", config.data_digest},
+            {"weights_digest", config.weights_digest}};
+  json["recipe"].erase("epochs");  // one number a stage: above
+  return json;
+}
+
+SisaConfig config_from_json(Json json) {
+  SisaConfig config;
+  json.at("model").get_to(config.model);
+  json.at("classes").get_to(config.classes);
+  json.at("samples").get_to(config.samples);
+  json.at("shards").get_to(config.shards);
+  json.at("epochs").get_to(config.epochs);
+  json.at("recipe")["epochs"] = 1;
+  config.recipe = recipe_from_json(json.at("recipe"));
+  json.at("seed").get_to(config.seed);
+  json.at("precision").get_to(config.precision);
+  json.at("data_digest").get_to(config.data_digest);
+  json.at("weights_digest").get_to(config.weights_digest);
+  return config;
+}
+
+std::string as_lines(std::span<const std::int32_t> ids) {
+  std::string text;
+  for (const std::int32_t id : ids) text += fmt::format("{}\n", id);
+  return text;
+}
+
+std::vector<std::int32_t> read_ids(const fs::path& path, int samples) {
+  const std::vector<std::byte> file = read_file(path);
+  std::string_view text = as_text(file);
+  std::vector<std::int32_t> ids;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    std::int32_t id = -1;
+    const auto [rest, status] = std::from_chars(text.data(), text.data() + end, id);
+    if (status != std::errc() || rest != text.data() + end || id < 0 || id >= samples) {
+      throw Error(fmt::format("{}: line {} is no id below {}; the run is damaged", path.string(), ids.size() + 1, samples));
+    }
+    ids.push_back(id);
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return ids;
+}
+
+/// The ids of slice `stage` alone that are left, and those of the slices before: what a stage's lineage records.
+std::string next_lineage(const std::string& before, const StageWork& work, std::span<const std::int32_t> ids) {
+  return digest(fmt::format("{} stage {} {} {}", before, work.stage, work.skipped ? "skipped" : "trained", digest(ids)));
+}
+
+std::string utc_now() {
+  const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+  std::tm utc{};
+  gmtime_r(&now, &utc);
+  std::array<char, 32> text{};
+  std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &utc);
+  return text.data();
+}
+
+/// A folder under a temporary name that gets its real one when all is done, or vanishes.
+class FolderInTheMaking {
+ public:
+  explicit FolderInTheMaking(const fs::path& folder) : folder_(folder), temporary_(folder.string() + ".partial") {
+    fs::remove_all(temporary_);
+    fs::create_directories(temporary_);
+  }
+  ~FolderInTheMaking() {
+    std::error_code ignored;
+    fs::remove_all(temporary_, ignored);
+  }
+  FolderInTheMaking(const FolderInTheMaking&) = delete;
+  FolderInTheMaking& operator=(const FolderInTheMaking&) = delete;
+  const fs::path& path() const { return temporary_; }
+  void keep() { fs::rename(temporary_, folder_); }
+
+ private:
+  fs::path folder_, temporary_;
+};
+
+}  // namespace
+
+SisaRun::SisaRun(fs::path folder, SisaConfig config)
+    : folder_(std::move(folder)),
+      config_(std::move(config)),
+      plan_(make_permutation(config_.samples, config_.seed), config_.shards, config_.epochs) {}
+
+SisaRun SisaRun::create(const fs::path& folder, SisaConfig config, const Dataset& dataset,
+                        const std::vector<std::int32_t>& excluded, const fs::path& weights, Device& device) {
+  if (fs::exists(folder)) {
+    throw UsageError(fmt::format("{} exists already; another name, --resume, or removing it would be right", folder.string()));
+  }
+  check(config.recipe);
+  config.classes = dataset.classes;
+  config.samples = dataset.train.count();
+  config.data_digest = dataset.train.digest;
+  config.precision = name(device.precision());
+  if (!weights.empty()) config.weights_digest = sha256_file(weights);
+  const auto network = make_network(device, config.model, config.classes);
+
+  FolderInTheMaking making(folder);
+  SisaRun run(making.path(), std::move(config));
+  run.forgotten_ = excluded;
+  run.data_folder_ = fs::absolute(dataset.folder);
+  run.made_on_ = device.description();
+  write_file_atomically(run.folder_ / run_file,
+                        Json{{"format", 1},
+                             {"configuration", to_json(run.config_)},
+                             {"permutation_digest", digest(run.plan_.permutation())},
+                             {"test_data_digest", dataset.test.digest},
+                             {"data_folder", run.data_folder_.string()},
+                             {"device", run.made_on_}}
+                                .dump(2) +
+                            "\n");
+  write_file_atomically(run.folder_ / forgotten_file, as_lines(excluded));
+  for (int shard = 0; shard < run.config_.shards; ++shard) {
+    const RandomStream stream{.seed = run.config_.seed,
+                              .purpose = purpose::initialization,
+                              .shard = static_cast<std::uint32_t>(shard)};
+    network->parameters().initialize(stream);
+    if (!weights.empty()) load_start_weights(weights, *network);
+    fs::create_directory(run.folder_ / fmt::format("shard-{}", shard));
+    run.save_checkpoint(shard, 0, run.lineages(shard)[0], network->parameters().state_dict());
+  }
+  run.append_to_manifest({{"event", "created"}, {"excluded", excluded.size()}, {"excluded_digest", digest(excluded)}});
+  making.keep();
+  run.folder_ = folder;
+  return run;
+}
+
+SisaRun SisaRun::open(const fs::path& folder) {
+  const fs::path path = folder / run_file;
+  if (!fs::exists(path)) {
+    throw UsageError(fmt::format("--run {}: no SISA run is there (no {}); train_sisa makes one", folder.string(), run_file));
+  }
+  try {
+    const std::vector<std::byte> text = read_file(path);
+    const Json json = Json::parse(as_text(text));
+    if (json.at("format") != 1) throw Error(fmt::format("{}: written by another version", path.string()));
+    SisaRun run(folder, config_from_json(json.at("configuration")));
+    if (json.at("permutation_digest") != digest(run.plan_.permutation())) {
+      throw Error(fmt::format("{}: the permutation's digest does not fit the seed; the run is damaged", path.string()));
+    }
+    run.data_folder_ = json.at("data_folder").get<std::string>();
+    run.made_on_ = json.at("device").get<std::string>();
+    run.forgotten_ = read_ids(folder / forgotten_file, run.config_.samples);
+    return run;
+  } catch (const nlohmann::json::exception& error) {
+    throw Error(fmt::format("{}: damaged: {}", path.string(), error.what()));
+  }
+}
+
+void SisaRun::check_data(const Dataset& dataset) const {
+  if (dataset.train.digest != config_.data_digest) {
+    throw UsageError(fmt::format("--data {}: not the data of this run (SHA-256 {}…, the run's is {}…); {} was",
+                                 dataset.folder.string(), dataset.train.digest.substr(0, 12),
+                                 config_.data_digest.substr(0, 12), data_folder_.string()));
+  }
+}
+
+fs::path SisaRun::checkpoint(int shard, int stage) const {
+  return folder_ / fmt::format("shard-{}", shard) / fmt::format("stage-{}.safetensors", stage);
+}
+
+fs::path SisaRun::state_file(int shard, int stage) const {
+  return folder_ / fmt::format("shard-{}", shard) / fmt::format("stage-{}.state.safetensors", stage);
+}
+
+std::vector<std::string> SisaRun::lineages(int shard) const {
+  const int slices = static_cast<int>(config_.epochs.size());
+  const SisaWork all = plan_.training(forgotten_);
+  std::vector<std::string> lineage{digest(fmt::format("{} shard {}", to_json(config_).dump(), shard))};
+  for (int t = 1; t <= slices; ++t) {
+    lineage.push_back(
+        next_lineage(lineage.back(), all.shards[shard].stages[t - 1], plan_.stage_ids(shard, t, forgotten_)));
+  }
+  return lineage;
+}
+
+int SisaRun::valid_checkpoints(int shard) const {
+  int valid = 0;
+  for (const std::string& lineage : lineages(shard)) {
+    const fs::path path = checkpoint(shard, valid);
+    if (!fs::exists(path)) break;
+    const StateDict state = read_safetensors(path);
+    const auto found = state.metadata.find(lineage_key);
+    if (found == state.metadata.end() || found->second != lineage) break;
+    ++valid;
+  }
+  if (valid == 0) {
+    throw Error(fmt::format("{}: missing or not of this run; the run is damaged", checkpoint(shard, 0).string()));
+  }
+  return valid;
+}
+
+void SisaRun::save_checkpoint(int shard, int stage, const std::string& lineage, StateDict state) const {
+  state.metadata = {{"format", "pt"}, {"model", config_.model}, {lineage_key, lineage}};
+  write_safetensors(checkpoint(shard, stage), state);
+}
+
+void SisaRun::append_to_manifest(Json entry) const {
+  Json line{{"time", utc_now()}};
+  line.update(entry);
+  const std::string text = line.dump() + "\n";
+  const fs::path path = folder_ / manifest_file;
+  const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  const bool written = file >= 0 && ::write(file, text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
+                       ::fsync(file) == 0;
+  const int error = errno;
+  if (file >= 0) ::close(file);
+  if (!written) throw Error(fmt::format("{}: cannot be written: {}", path.string(), std::strerror(error)));
+}
+
+SisaWork SisaRun::pending() const {
+  SisaWork work = plan_.training(forgotten_);
+  for (ShardWork& shard : work.shards) {
+    const int valid = valid_checkpoints(shard.shard);
+    std::erase_if(shard.stages, [&](const StageWork& stage) { return stage.stage < valid; });
+    shard.first_stage = shard.stages.empty() ? 0 : valid;
+  }
+  return work;
+}
+
+void SisaRun::forget(const std::vector<std::int32_t>& ids, const Json& request) {
+  std::vector<std::int32_t> all;
+  std::ranges::set_union(forgotten_, ids, std::back_inserter(all));
+  require_something_retained(config_.samples, all);
+  Json entry{{"event", "forget"},
+             {"request", request},
+             {"ids", ids.size()},
+             {"ids_digest", digest(ids)},
+             {"forgotten_in_all", all.size()}};
+  append_to_manifest(entry);
+  write_file_atomically(folder_ / forgotten_file, as_lines(all));
+  forgotten_ = std::move(all);
+  for (const ShardWork& shard : pending().shards) {
+    for (const StageWork& stage : shard.stages) {
+      fs::remove(checkpoint(shard.shard, stage.stage));
+      fs::remove(state_file(shard.shard, stage.stage));
+    }
+  }
+}
+
+SisaRun::Cost& SisaRun::Cost::operator+=(const Cost& other) {
+  sample_passes += other.sample_passes;
+  train_seconds += other.train_seconds;
+  return *this;
+}
+
+SisaRun::Cost SisaRun::train_stage(const StageWork& work, int shard, const std::string& lineage,
+                                   const ImageSet& images, Network& network, Observer& observer) const {
+  Cost cost;
+  if (!work.skipped) {
+    TrainingJob job{.ids = plan_.stage_ids(shard, work.stage, forgotten_),
+                    .recipe = config_.recipe,
+                    .stream = {.seed = config_.seed,
+                               .shard = static_cast<std::uint32_t>(shard),
+                               .stage = static_cast<std::uint32_t>(work.stage)},
+                    .what = fmt::format("shard {} of {}, stage {} of {}", shard, config_.shards, work.stage,
+                                        config_.epochs.size()),
+                    .state_file = state_file(shard, work.stage),
+                    .identity = lineage};
+    job.recipe.epochs = work.epochs;
+    const TrainingResult result = train(network, images, job, observer);
+    cost = {.sample_passes = result.sample_passes, .train_seconds = result.seconds};
+  }
+  save_checkpoint(shard, work.stage, lineage, network.parameters().state_dict());
+  fs::remove(state_file(shard, work.stage));
+  return cost;
+}
+
+SisaRun::Cost SisaRun::complete(const Dataset& dataset, Device& device, Observer& observer) {
+  check_data(dataset);
+  const SisaWork work = pending();
+  const auto network = make_network(device, config_.model, config_.classes);
+  const ImageSet images(device, dataset.train.pixels, dataset.train.labels, dataset.normalization);
+  Cost total;
+  bool anything = false;
+  for (const ShardWork& shard : work.shards) {
+    if (shard.nothing_to_do()) continue;
+    anything = true;
+    const std::vector<std::string> lineage = lineages(shard.shard);
+    network->parameters().load_state_dict(read_safetensors(checkpoint(shard.shard, shard.first_stage - 1)));
+    for (const StageWork& stage : shard.stages) {
+      total += train_stage(stage, shard.shard, lineage[stage.stage], images, *network, observer);
+    }
+  }
+  if (anything) {
+    Json checkpoints = Json::object();
+    for (int shard = 0; shard < config_.shards; ++shard) {
+      const int slices = static_cast<int>(config_.epochs.size());
+      checkpoints[fmt::format("shard-{}", shard)] = sha256_file(checkpoint(shard, slices));
+    }
+    append_to_manifest({{"event", "completed"},
+                        {"sample_passes", total.sample_passes},
+                        {"train_seconds", total.train_seconds},
+                        {"device", device.description()},
+                        {"final_checkpoints", checkpoints}});
+  }
+  return total;
+}
+
+std::vector<int> SisaRun::live_shards() const {
+  std::vector<int> live;
+  for (const ShardWork& shard : plan_.training(forgotten_).shards) {
+    if (shard.samples > 0) live.push_back(shard.shard);
+  }
+  return live;
+}
+
+void SisaRun::load_shard(int shard, Network& network) const {
+  const int slices = static_cast<int>(config_.epochs.size());
+  if (valid_checkpoints(shard) <= slices) {
+    throw Error(fmt::format("{}: shard {} is not finished; train_sisa --out {} --resume finishes it", folder_.string(),
+                            shard, folder_.string()));
+  }
+  network.parameters().load_state_dict(read_safetensors(checkpoint(shard, slices)));
+}
+
+}  // namespace nepenthe
