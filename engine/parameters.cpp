@@ -141,7 +141,12 @@ void Parameters::load_state_dict(const StateDict& state) {
       throw Error(fmt::format("the weights' tensor {} has shape {}; this model needs {}", spec.name,
                               to_string(tensor->shape), to_string(spec.shape)));
     }
-    const std::vector<float> in = tensor->to_f32();
+    std::vector<float> in;
+    try {
+      in = tensor->to_f32();
+    } catch (const Error& error) {
+      throw Error(fmt::format("the weights' tensor {} cannot be used: {}", spec.name, error.what()));
+    }
     float* out = (is_statistic(spec.role) ? statistics : values).data() + spec.offset;
     for_each_element(spec, [&](std::size_t torch, std::size_t ours) { out[ours] = in[torch]; });
   }

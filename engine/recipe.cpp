@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <numbers>
 #include <string_view>
@@ -44,24 +45,40 @@ nlohmann::ordered_json to_json(const Recipe& recipe) {
                               {"nesterov", recipe.nesterov},
                               {"dampening", recipe.dampening},
                               {"weight_decay", recipe.weight_decay},
-                              {"schedule", name(recipe.schedule)}};
+                              {"schedule", name(recipe.schedule)},
+                              {"augment", recipe.augment}};
   if (recipe.fc_lr) json["fc_lr"] = *recipe.fc_lr;
   return json;
 }
+
+namespace {
+
+/// The one of `all` that has the name under `key`.
+template <class Kind>
+Kind named(const nlohmann::ordered_json& json, const char* key, std::initializer_list<Kind> all) {
+  const auto text = json.at(key).get<std::string>();
+  for (const Kind kind : all) {
+    if (name(kind) == text) return kind;
+  }
+  throw Error(fmt::format("a recipe is damaged: there is no {} \"{}\"", key, text));
+}
+
+}  // namespace
 
 Recipe recipe_from_json(const nlohmann::ordered_json& json) {
   try {
     Recipe recipe;
     json.at("epochs").get_to(recipe.epochs);
     json.at("batch").get_to(recipe.batch);
-    recipe.optimizer = json.at("optimizer") == "adam" ? OptimizerKind::adam : OptimizerKind::sgd;
+    recipe.optimizer = named(json, "optimizer", {OptimizerKind::sgd, OptimizerKind::adam});
     json.at("lr").get_to(recipe.lr);
     if (!json.at("fc_lr").is_null()) recipe.fc_lr = json.at("fc_lr").get<double>();
     json.at("momentum").get_to(recipe.momentum);
     json.at("nesterov").get_to(recipe.nesterov);
     json.at("dampening").get_to(recipe.dampening);
     json.at("weight_decay").get_to(recipe.weight_decay);
-    recipe.schedule = json.at("schedule") == "constant" ? Schedule::constant : Schedule::cosine;
+    recipe.schedule = named(json, "schedule", {Schedule::constant, Schedule::cosine});
+    json.at("augment").get_to(recipe.augment);
     return recipe;
   } catch (const nlohmann::json::exception& error) {
     throw Error(fmt::format("a recipe is damaged: {}", error.what()));

@@ -1,10 +1,11 @@
-// PyTorch's zip checkpoints (.pt, .pth: what torch.save has written since version 1.6), read without PyTorch.
+// PyTorch's zip checkpoints (.pt, .pth: what torch.save has written since version 1.6), read and written without it.
 #pragma once
 
 #include <cstddef>
 #include <filesystem>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "engine/host_tensor.h"
 
@@ -23,5 +24,14 @@ StateDict parse_torch_checkpoint(std::span<const std::byte> file, std::string_vi
 /// Weights of either kind, told apart by the file's first bytes: a PyTorch zip checkpoint or safetensors. Throws Error
 /// as the readers do, or where the file is neither.
 StateDict read_weights(const std::filesystem::path& path);
+
+/// The bytes of a checkpoint that torch.load, also with weights_only=True, reads as an OrderedDict of the tensors in
+/// their order: nothing compressed, every tensor with a storage of its own, aligned to 64 bytes as PyTorch does. Equal
+/// for equal entries; the metadata have no place in it. Throws Error for a doubled name or one that is no UTF-8, more
+/// than 64 dimensions, or a shape that does not fit its bytes.
+std::vector<std::byte> serialize_torch_checkpoint(const StateDict& state);
+
+/// Writes that to a file in one step, as write_file_atomically does.
+void write_torch_checkpoint(const std::filesystem::path& path, const StateDict& state);
 
 }  // namespace nepenthe

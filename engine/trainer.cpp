@@ -6,6 +6,7 @@
 #include <array>
 #include <chrono>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <utility>
 
@@ -34,23 +35,30 @@ void save_state(const TrainingJob& job, Network& network, const Optimizer& optim
   write_safetensors(job.state_file, state);
 }
 
-/// Empty where there is no state of this very job; a damaged file is an error.
-std::optional<Position> load_state(const TrainingJob& job, Network& network, Optimizer& optimizer) {
+/// Empty where there is no state of this very job; a damaged file is an error. `steps` are those of an epoch.
+std::optional<Position> load_state(const TrainingJob& job, std::int64_t steps, Network& network, Optimizer& optimizer) {
   if (job.state_file.empty() || !std::filesystem::exists(job.state_file)) return std::nullopt;
   const StateDict state = read_safetensors(job.state_file);
   const auto identity = state.metadata.find("identity");
   if (identity == state.metadata.end() || identity->second != job.identity) return std::nullopt;
-  const HostTensor* position = state.find(position_name);
-  if (position == nullptr || position->count() != 2) {
-    throw Error(fmt::format("{}: no training state", job.state_file.string()));
+  try {
+    const HostTensor* tensor_of_position = state.find(position_name);
+    if (tensor_of_position == nullptr || tensor_of_position->count() != 2) throw Error("no training state");
+    const auto position = tensor_of_position->i64();
+    if (position[0] < 0 || position[0] >= job.recipe.epochs || position[1] < 0 || position[1] >= steps) {
+      throw Error(fmt::format("the training state stands at epoch {} of {}, step {} of {}", position[0] + 1,
+                              job.recipe.epochs, position[1] + 1, steps));
+    }
+    StateDict weights;
+    for (const auto& [tensor_name, tensor] : state.entries) {
+      if (!tensor_name.starts_with("optimizer.") && tensor_name != position_name) weights.add(tensor_name, tensor);
+    }
+    network.parameters().load_state_dict(weights);
+    optimizer.load(state);
+    return Position{static_cast<int>(position[0]), static_cast<int>(position[1])};
+  } catch (const Error& error) {
+    throw Error(fmt::format("{}: {}", job.state_file.string(), error.what()));
   }
-  optimizer.load(state);
-  StateDict weights;
-  for (const auto& [tensor_name, tensor] : state.entries) {
-    if (!tensor_name.starts_with("optimizer.") && tensor_name != position_name) weights.add(tensor_name, tensor);
-  }
-  network.parameters().load_state_dict(weights);
-  return Position{static_cast<int>(position->i64()[0]), static_cast<int>(position->i64()[1])};
 }
 
 RandomStream stream_for(const TrainingJob& job, std::uint32_t what, int epoch) {
@@ -105,9 +113,9 @@ TrainingResult train(Network& network, const ImageSet& images, const TrainingJob
   check(job.recipe);
   Device& device = network.parameters().device();
   Optimizer optimizer(network.parameters(), job.recipe);
-  const Position start = load_state(job, network, optimizer).value_or(Position{});
   const int samples = static_cast<int>(job.ids.size());
   const std::vector<int> sizes = batch_sizes(samples, job.recipe.batch);
+  const Position start = load_state(job, std::ssize(sizes), network, optimizer).value_or(Position{});
 
   observer.begin(job.what);
   TrainingResult result;
@@ -123,7 +131,7 @@ TrainingResult train(Network& network, const ImageSet& images, const TrainingJob
     const DeviceArray<std::int32_t> device_order(device, order);
     const double lr_factor = schedule_factor(job.recipe.schedule, epoch, job.recipe.epochs);
     std::optional<kernels::Augmentation> augmentation;
-    if (job.augment) augmentation = kernels::Augmentation{.stream = stream_for(job, purpose::augmentation, epoch)};
+    if (job.recipe.augment) augmentation = kernels::Augmentation{.stream = stream_for(job, purpose::augmentation, epoch)};
 
     double loss_sum = 0;
     int seen = 0, seen_right = 0, offset = 0;
@@ -160,6 +168,12 @@ TrainingResult train(Network& network, const ImageSet& images, const TrainingJob
     if (!last && !job.state_file.empty()) save_state(job, network, optimizer, {epoch + 1, 0});
   }
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  // A loss tells of the weights before its step; this is for the last one.
+  const std::vector<float> values = device.download(network.parameters().values(),
+                                                    network.parameters().layout().parameter_floats());
+  if (!std::ranges::all_of(values, [](float value) { return std::isfinite(value); })) {
+    throw Error(fmt::format("{}: the last step left weights that are not finite; a smaller --lr would be right", job.what));
+  }
   return result;
 }
 

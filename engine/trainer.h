@@ -39,7 +39,6 @@ struct TrainingJob {
   std::vector<std::int32_t> ids;  // of the image set
   Recipe recipe;
   RandomStream stream;            // seed, shard and stage; purpose and epoch are filled in
-  bool augment = true;
   std::string what;               // for messages: "shard 1, stage 3"
   /// Where the state goes at the end of each epoch and on interruption; the caller removes it when the result is safe.
   /// Empty: nowhere.

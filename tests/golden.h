@@ -27,7 +27,8 @@ inline nlohmann::json golden_json(std::string_view file) {
 /// A golden .safetensors file.
 class Golden {
  public:
-  explicit Golden(std::string_view file) : state_(read_safetensors(std::filesystem::path(NEPENTHE_GOLDEN_DIR) / file)) {}
+  explicit Golden(std::string_view file)
+      : state_(read_safetensors(std::filesystem::path(NEPENTHE_GOLDEN_DIR) / file)) {}
 
   const HostTensor& tensor(const std::string& name) const {
     CAPTURE(name);

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <random>
 #include <vector>
@@ -15,8 +16,14 @@ namespace {
 
 constexpr std::size_t mebibyte = std::size_t{1} << 20;
 
-/// Counts what an arena takes and gives back.
+/// Hands out chunks side by side, and counts what an arena takes and gives back.
 struct Backend {
+  static constexpr std::size_t slab_bytes = 512 * mebibyte;  // of which the system gives pages as they are touched
+  struct Free {
+    void operator()(std::byte* memory) const { std::free(memory); }
+  };
+  std::unique_ptr<std::byte, Free> slab{static_cast<std::byte*>(std::aligned_alloc(4096, slab_bytes))};
+  std::size_t end = 0;
   std::vector<std::size_t> taken;
   int released = 0;
   bool full = false;
@@ -25,13 +32,12 @@ struct Backend {
     return Arena(
         [this](std::size_t bytes) -> void* {
           if (full) throw std::bad_alloc();
+          REQUIRE(end + bytes <= slab_bytes);
           taken.push_back(bytes);
-          return std::aligned_alloc(4096, bytes);
+          end += bytes;
+          return slab.get() + end - bytes;
         },
-        [this](void* memory) {
-          ++released;
-          std::free(memory);
-        });
+        [this](void*) { ++released; });
   }
 };
 
@@ -67,7 +73,8 @@ TEST_CASE("arena: blocks are aligned, apart, counted, and reused") {
 TEST_CASE("arena: the smallest hole that fits is taken, neighbours join, chunks do not") {
   Backend backend;
   Arena arena = backend.arena();
-  auto big = arena.allocate(4096), wall1 = arena.allocate(512), small = arena.allocate(1024), wall2 = arena.allocate(512);
+  auto big = arena.allocate(4096), wall1 = arena.allocate(512), small = arena.allocate(1024),
+       wall2 = arena.allocate(512);
   void* const big_place = big.get();
   void* const small_place = small.get();
   big.reset(), small.reset();
@@ -85,11 +92,18 @@ TEST_CASE("arena: the smallest hole that fits is taken, neighbours join, chunks 
   CHECK(arena.chunk_count() == 1);
   auto other = arena.allocate(chunk);
   CHECK(arena.chunk_count() == 2);
+  // They lie side by side in memory and must not be taken for one, whichever comes back first.
+  REQUIRE(static_cast<std::byte*>(whole.get()) + chunk == other.get());
   whole.reset(), other.reset();
-  // Chunks may lie side by side in memory and must not be taken for one.
-  auto more_than_one = arena.allocate(chunk + 512);
+  CHECK(arena.allocate(chunk + 512) != nullptr);
   CHECK(arena.chunk_count() == 3);
-  CHECK(arena.reserved_bytes() >= 3 * chunk);
+  whole = arena.allocate(chunk), other = arena.allocate(chunk);
+  CHECK(arena.chunk_count() == 3);
+  REQUIRE(static_cast<std::byte*>(whole.get()) + chunk == other.get());
+  other.reset(), whole.reset();
+  const auto third = arena.allocate(chunk + 512), fourth = arena.allocate(2 * chunk);
+  CHECK(arena.chunk_count() == 4);
+  CHECK(arena.reserved_bytes() == 6 * chunk);
 }
 
 TEST_CASE("arena: a failing backend changes nothing") {

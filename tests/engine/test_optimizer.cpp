@@ -62,7 +62,9 @@ class Subject {
 TEST_CASE("optimizer: every case of PyTorch's") {
   Device device({.kind = "cpu"});
   double worst = 0;
-  for (const nlohmann::json& entry : golden_json("optimizers.json").at("cases")) {
+  const nlohmann::json cases = golden_json("optimizers.json").at("cases");
+  REQUIRE(cases.size() == 12);
+  for (const nlohmann::json& entry : cases) {
     const std::string name = entry.at("name");
     CAPTURE(name);
     Subject subject(device, {"layer.weight"});
@@ -102,7 +104,8 @@ TEST_CASE("optimizer: the last layer has a learning rate of its own") {
   Device device({.kind = "cpu"});
   const std::string name = "nesterov_wd0.0005_constant";
   const auto cases = golden_json("optimizers.json").at("cases");
-  const auto entry = *std::find_if(cases.begin(), cases.end(), [&](const auto& each) { return each.at("name") == name; });
+  const auto entry =
+      *std::find_if(cases.begin(), cases.end(), [&](const auto& each) { return each.at("name") == name; });
   Subject subject(device, {"layer.weight", "fcx.weight", "fc.weight", "fc.bias"});
   Recipe recipe = recipe_of(entry);
   recipe.fc_lr = recipe.lr;  // PyTorch's trajectory for the last layer, the reference's for the others

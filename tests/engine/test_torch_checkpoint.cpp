@@ -1,4 +1,4 @@
-// PyTorch zip checkpoints: PyTorch's own files, made-up ones, and every way a file can be wrong or made to harm.
+// PyTorch zip checkpoints: PyTorch's own files, made-up ones, every way a file can be wrong or made to harm, and ours.
 #include "engine/torch_checkpoint.h"
 
 #include <doctest/doctest.h>
@@ -353,4 +353,95 @@ TEST_CASE("weights: the reader is chosen by content, whatever the name") {
   write_file_atomically(path, "");
   NEPENTHE_CHECK_MESSAGE(Error, read_weights(path), "is empty; weights are read from safetensors or PyTorch");
   NEPENTHE_CHECK_MESSAGE(Error, read_weights(folder / "none"), "none: cannot open: No such file or directory");
+}
+
+namespace {
+
+HostTensor counting(DType dtype, std::vector<std::int64_t> shape) {
+  HostTensor made{dtype, std::move(shape), {}};
+  made.bytes.resize(static_cast<std::size_t>(*element_count(made.shape)) * element_size(dtype));
+  for (std::size_t i = 0; i < made.bytes.size(); ++i) {
+    made.bytes[i] = static_cast<std::byte>(dtype == DType::boolean ? i % 2 : i * 7 % 251);
+  }
+  return made;
+}
+
+void check_same(const StateDict& a, const StateDict& b) {
+  REQUIRE(a.entries.size() == b.entries.size());
+  for (std::size_t i = 0; i < a.entries.size(); ++i) {
+    INFO(a.entries[i].first);
+    CHECK(a.entries[i].first == b.entries[i].first);
+    CHECK(a.entries[i].second.dtype == b.entries[i].second.dtype);
+    CHECK(a.entries[i].second.shape == b.entries[i].second.shape);
+    CHECK(a.entries[i].second.bytes == b.entries[i].second.bytes);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("torch checkpoint: what is written is read back, in order, for every dtype and shape") {
+  StateDict state;
+  for (const DType dtype : {DType::u8, DType::f32, DType::f64, DType::f16, DType::bf16, DType::i64, DType::i32,
+                            DType::i16, DType::i8, DType::boolean}) {
+    for (const std::vector<std::int64_t>& shape :
+         {std::vector<std::int64_t>{}, {1}, {37}, {5, 3}, {2, 3, 4, 5}, {0}, {2, 0, 3}, {0, INT64_MAX, INT64_MAX}}) {
+      state.add(cat(name(dtype), to_string(shape)), counting(dtype, shape));
+    }
+  }
+  state.add("", counting(DType::f32, {2}));
+  state.add("größe\n'\"", counting(DType::f32, {70'000}));
+  const Bytes file = serialize_torch_checkpoint(state);
+  check_same(parse_torch_checkpoint(file, "f.pt"), state);
+
+  const TemporaryFolder folder;
+  write_torch_checkpoint(folder / "a.pt", state);
+  write_torch_checkpoint(folder / "another name.pth", parse_torch_checkpoint(file, "f.pt"));
+  CHECK(read_file(folder / "a.pt") == file);
+  CHECK(read_file(folder / "another name.pth") == file);
+  check_same(read_weights(folder / "a.pt"), state);
+}
+
+TEST_CASE("torch checkpoint: the bytes written are known, their tensors aligned") {
+  StateDict state;
+  state.add("w", HostTensor::from({2, 3}, std::vector<float>{0, 1, 2, 3, 4, 5}));
+  state.metadata["not"] = "written";
+  const Bytes file = serialize_torch_checkpoint(state);
+  const std::string_view view = as_text(file);
+  const std::string data = cat(little(0.f), little(1.f), little(2.f), little(3.f), little(4.f), little(5.f));
+  CHECK(view.find(data) % 64 == 0);
+  const auto numbers4 = [](std::int32_t a, std::int32_t b) { return cat(mark, number(a), number(b), tuple); };
+  const std::string hooks = cat(global("collections", "OrderedDict"), ")", reduce);
+  const std::string pickle =
+      cat(proto, hooks, mark, text("w"), global("torch._utils", "_rebuild_tensor_v2"), mark, mark, text("storage"),
+          global("torch", "FloatStorage"), text("0"), text("cpu"), number(6), tuple, persistent_id, number(0),
+          numbers4(2, 3), numbers4(3, 1), "\x89", hooks, tuple, reduce, "u", stop);
+  CHECK(view.find(pickle) % 64 == 0);
+  for (const char* member : {"archive/data.pkl", "archive/byteorder", "archive/data/0", "archive/version"}) {
+    CHECK(view.find(member) < view.size());
+  }
+  CHECK(view.find("3\nPK\x01\x02") < view.size());  // the last member, then the directory
+}
+
+TEST_CASE("torch checkpoint: as many tensors as an archive holds, and one more") {
+  StateDict state;
+  for (int i = 0; i < 65'531; ++i) {
+    state.entries.emplace_back(std::to_string(i), HostTensor{DType::i32, {}, bytes_of(little(i))});
+  }
+  const StateDict back = parse_torch_checkpoint(serialize_torch_checkpoint(state), "f.pt");
+  REQUIRE(back.entries.size() == state.entries.size());
+  CHECK(back.entries.back().first == "65530");
+  CHECK(back.entries.back().second.bytes == bytes_of(little(65'530)));
+  state.entries.emplace_back("w", HostTensor{DType::i32, {}, bytes_of(little(0))});
+  NEPENTHE_CHECK_MESSAGE(Error, serialize_torch_checkpoint(state), "65532 tensors do not fit in one archive; 65531 do");
+}
+
+TEST_CASE("torch checkpoint: what cannot be written is refused") {
+  const auto refused = [](const StateDict& state, const char* expected) {
+    NEPENTHE_CHECK_MESSAGE(Error, serialize_torch_checkpoint(state), expected);
+  };
+  const HostTensor one = counting(DType::f32, {1});
+  refused({.entries = {{"w", one}, {"w", one}}}, "tensor 'w' is there twice");
+  refused({.entries = {{"\xff", one}}}, "the name '\\xff' is no UTF-8");
+  refused({.entries = {{"w", {DType::f32, {2}, one.bytes}}}}, "4 bytes do not fill the shape (2,) of F32");
+  refused({.entries = {{"w", {DType::f32, std::vector<std::int64_t>(65, 1), one.bytes}}}}, "has 65 dimensions");
 }

@@ -74,8 +74,8 @@ void check_backend(const Golden& golden, const std::string& prefix, const Formul
     ++index;
   }
   CHECK(index == parameters.size());
-  MESSAGE(device.description(), ", ", prefix, ": loss off by ", difference(loss, exact_loss),
-          "; gradients by at most ", worst_error, ", which is at most ", worst_ratio, " times PyTorch's fp32 errors");
+  MESSAGE(device.description(), ", ", prefix, ": loss off by ", difference(loss, exact_loss), "; gradients by at most ",
+          worst_error, ", which is at most ", worst_ratio, " times PyTorch's fp32 errors");
 }
 
 void check_first_step(const std::string& prefix, std::uint64_t step, int count) {

@@ -17,8 +17,8 @@ namespace nepenthe::reference {
 
 using Vector = std::vector<double>;
 
-/// The sums of conv2d.h in another order, so that the inner loops run over neighbours, and on all cores: a whole network
-/// asks for 15 billion products. Every output is summed by one thread in a fixed order.
+/// The sums of conv2d.h in another order, so that the inner loops run over neighbours, and on all cores: a whole
+/// network asks for 15 billion products. Every output is summed by one thread in a fixed order.
 namespace fast {
 
 /// Calls tap(input pixel, output pixel, filter tap) for those of output row p of image n.
@@ -99,7 +99,8 @@ struct Parameter {
   std::vector<std::int64_t> shape;
   Vector value, grad, velocity;
 
-  Parameter(std::string its_name, std::vector<std::int64_t> its_shape) : name(std::move(its_name)), shape(std::move(its_shape)) {
+  Parameter(std::string its_name, std::vector<std::int64_t> its_shape)
+      : name(std::move(its_name)), shape(std::move(its_shape)) {
     std::size_t size = 1;
     for (const std::int64_t side : shape) size *= static_cast<std::size_t>(side);
     value.resize(size);
@@ -121,7 +122,8 @@ class ConvNorm {
         beta(norm + ".bias", {out}),
         mean{norm + ".running_mean", Vector(static_cast<std::size_t>(out), 0.0)},
         var{norm + ".running_var", Vector(static_cast<std::size_t>(out), 1.0)},
-        shape_{.n = 0, .h = 0, .w = 0, .c = in, .out_c = out, .kernel = kernel, .stride = stride, .padding = kernel / 2} {}
+        shape_{
+            .n = 0, .h = 0, .w = 0, .c = in, .out_c = out, .kernel = kernel, .stride = stride, .padding = kernel / 2} {}
 
   /// Takes the input's n and side from `input`, and leaves the output's there.
   Vector forward(kernels::ImageShape& input, const Vector& x, const Vector* residual, bool relu, bool training) {
@@ -193,7 +195,10 @@ struct BasicBlock {
 class ResNetCifar {
  public:
   ResNetCifar(int depth, int classes)
-      : classes_(classes), stem_("conv1", "bn1", 3, 16, 3, 1), fc_weight_("fc.weight", {classes, 64}), fc_bias_("fc.bias", {classes}) {
+      : classes_(classes),
+        stem_("conv1", "bn1", 3, 16, 3, 1),
+        fc_weight_("fc.weight", {classes, 64}),
+        fc_bias_("fc.bias", {classes}) {
     int in = 16;
     for (int stage = 0; stage < 3; ++stage) {
       const int out = 16 << stage;
@@ -227,7 +232,8 @@ class ResNetCifar {
   }
 
   /// Mean cross entropy in training mode, and its gradients.
-  double loss_and_gradients(const kernels::ImageShape& images, const Vector& x, const std::vector<std::int32_t>& labels) {
+  double loss_and_gradients(const kernels::ImageShape& images, const Vector& x,
+                            const std::vector<std::int32_t>& labels) {
     const kernels::LogitsShape shape{.rows = images.n, .classes = classes_};
     const Vector logits = forward(images, x, true);
     double loss = 0;

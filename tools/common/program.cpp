@@ -148,6 +148,7 @@ void add_recipe_options(CLI::App& app, Recipe& recipe) {
       ->check(CLI::IsMember({"constant", "cosine"}))
       ->default_str(name(recipe.schedule))
       ->type_name("KIND");
+  app.add_option("--augment", recipe.augment, "Random crops and flips: true or false");
 }
 
 void refuse_existing(const std::filesystem::path& path, const std::string& option) {

@@ -58,10 +58,7 @@ class Program {
   std::unique_ptr<nlohmann::ordered_json> result_;
 };
 
-/// Which recipe options a program offers.
-enum class EpochsOption { one_number, one_a_slice };
-
-/// --batch --optimizer --lr --momentum --nesterov --dampening --weight-decay --schedule, with `recipe`'s values as defaults;
+/// --batch --optimizer --lr --momentum --nesterov --dampening --weight-decay --schedule --augment, with `recipe`'s values as defaults;
 /// fills `recipe`.
 void add_recipe_options(CLI::App& app, Recipe& recipe);
 

@@ -1,0 +1,52 @@
+// Weights from PyTorch's zip checkpoints to safetensors and back; or a list of what a file holds.
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "engine/error.h"
+#include "engine/safetensors.h"
+#include "engine/torch_checkpoint.h"
+#include "tools/common/program.h"
+#include "tools/common/report.h"
+
+int main(int argc, char** argv) {
+  using namespace nepenthe;
+  Program program("convert_weights", "Converts weights between .pt/.pth and .safetensors, or lists them");
+  std::filesystem::path in, out;
+  bool list = false;
+  CLI::App& app = program.app();
+  app.add_option("in", in, "The file to read: .pt, .pth or .safetensors, recognised by content")->required();
+  app.add_option("out", out, "The file to write; its ending says the format: .pt, .pth or .safetensors");
+  app.add_flag("--list", list, "List the tensors' names, types and shapes");
+
+  return program.run(argc, argv, [&] {
+    if (out.empty() && !list) throw UsageError("either a file to write or --list is needed");
+    const bool torch = out.extension() == ".pt" || out.extension() == ".pth";
+    if (!out.empty()) {
+      if (!torch && out.extension() != ".safetensors") {
+        throw UsageError(fmt::format("{}: the ending .pt, .pth or .safetensors says what to write", out.string()));
+      }
+      refuse_existing(out, "output");
+      require_writable_place(out, "output");
+    }
+    const StateDict state = read_weights(in);
+    auto& tensors = program.result()["tensors"] = nlohmann::ordered_json::array();
+    Table table({"tensor", "type", "shape"});
+    std::int64_t elements = 0;
+    for (const auto& [tensor_name, tensor] : state.entries) {
+      table.add({tensor_name, std::string(name(tensor.dtype)), to_string(tensor.shape)});
+      tensors.push_back({{"name", tensor_name}, {"dtype", name(tensor.dtype)}, {"shape", tensor.shape}});
+      elements += tensor.count();
+    }
+    if (list) fmt::print("{}\n", table.text());
+    if (!out.empty()) {
+      if (torch) {
+        write_torch_checkpoint(out, state);
+      } else {
+        write_safetensors(out, state);
+      }
+    }
+    fmt::print("{} tensors, {} elements{}\n", state.entries.size(), grouped(elements),
+               out.empty() ? "" : " written to " + out.string());
+  });
+}
