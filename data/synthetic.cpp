@@ -290,9 +290,10 @@ void write_synthetic(const std::filesystem::path& folder, int train, int test, i
     throw UsageError(fmt::format("[synthetic] {} classes; 2 to {} are expected", classes, most_synthetic_classes));
   }
   std::error_code problem;
-  std::filesystem::create_directories(folder, problem);
+  const bool folder_is_new = std::filesystem::create_directories(folder, problem);
   if (problem) throw Error(fmt::format("{}: cannot make the folder: {}", folder.string(), problem.message()));
-  for (const char* name : {"train.bin", "test.bin", "fine_label_names.txt", "coarse_label_names.txt"}) {
+  constexpr std::array names{"train.bin", "test.bin", "fine_label_names.txt", "coarse_label_names.txt"};
+  for (const char* name : names) {
     if (std::filesystem::exists(std::filesystem::symlink_status(folder / name, problem))) {
       throw UsageError(
           fmt::format("{}: exists already and is not overwritten; name an empty folder", (folder / name).string()));
@@ -305,10 +306,16 @@ void write_synthetic(const std::filesystem::path& folder, int train, int test, i
     fine_names += fmt::format("{} {}\n", colours[static_cast<std::size_t>(fine % colour_count)], coarse);
     if (fine % colour_count == 0) coarse_names += coarse + "\n";
   }
-  write_file_atomically(folder / "fine_label_names.txt", fine_names);
-  write_file_atomically(folder / "coarse_label_names.txt", coarse_names);
-  write_file_atomically(folder / "test.bin", draw_split(seed, 1, test, classes));
-  write_file_atomically(folder / "train.bin", draw_split(seed, 0, train, classes));
+  try {
+    write_file_atomically(folder / "fine_label_names.txt", fine_names);
+    write_file_atomically(folder / "coarse_label_names.txt", coarse_names);
+    write_file_atomically(folder / "test.bin", draw_split(seed, 1, test, classes));
+    write_file_atomically(folder / "train.bin", draw_split(seed, 0, train, classes));
+  } catch (...) {  // part of a data set would be mistaken for one
+    for (const char* name : names) std::filesystem::remove(folder / name, problem);
+    if (folder_is_new) std::filesystem::remove(folder, problem);
+    throw;
+  }
 }
 
 }  // namespace nepenthe

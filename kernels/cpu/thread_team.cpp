@@ -70,8 +70,10 @@ std::uint32_t ThreadTeam::work_off(int thread) {
 
 void ThreadTeam::work(int thread) {
   omp_set_num_threads(1);  // oneDNN takes its number of threads from OpenMP, thread by thread
-  while (!ending_) {
-    await_change(todo_, work_off(thread));
+  for (;;) {
+    const std::uint32_t todo = work_off(thread);
+    if (ending_) return;  // looked at after todo_: whoever has seen the destructor's todo_ sees its ending_ too
+    await_change(todo_, todo);
   }
 }
 

@@ -1,7 +1,10 @@
 #include <atomic>
+#include <chrono>
 #include <stdexcept>
+#include <thread>
 
 #include "harness.h"
+#include "kernels/cpu/thread_team.h"
 #include "kernels/cpu/partition.h"
 
 namespace nepenthe::tests {
@@ -33,6 +36,16 @@ TEST_CASE("exec: parallel runs every part once and passes a failure on") {
     CHECK_THROWS_AS(exec_with(threads).parallel(10, [](int part, int) { if (part == 7) throw std::range_error("seven"); }),
                     std::range_error);
   }
+}
+
+TEST_CASE("thread team: made, used and ended a thousand times, idle threads asleep or not") {
+  std::atomic<int> done = 0;
+  for (int round = 0; round < 1000; ++round) {
+    kernels::ThreadTeam team(1 + round % 4);
+    if (round % 10 == 0) std::this_thread::sleep_for(std::chrono::microseconds(200));
+    for (int call = 0; call < round % 3; ++call) team.run(5, [&](int, int) { ++done; });
+  }
+  CHECK(done == 5 * 999);
 }
 
 TEST_CASE("exec: the workspace is aligned, grows and stays") {
