@@ -68,6 +68,12 @@ RandomStream stream_for(const TrainingJob& job, std::uint32_t what, int epoch) {
   return stream;
 }
 
+/// Continuing would diverge again, so the state goes.
+[[noreturn]] void diverged(const TrainingJob& job, const std::string& how) {
+  if (!job.state_file.empty()) std::filesystem::remove(job.state_file);
+  throw Error(fmt::format("{}: {}; a smaller --lr or other data would be right", job.what, how));
+}
+
 int count_right(Device& device, const Variable& logits, const std::int32_t* labels) {
   const kernels::LogitsShape shape{.rows = logits->value.shape().n, .classes = logits->value.shape().c};
   const DeviceArray<std::int32_t> ranks(device, static_cast<std::size_t>(shape.rows));
@@ -148,10 +154,8 @@ TrainingResult train(Network& network, const ImageSet& images, const TrainingJob
       const ImageSet::Batch batch = images.gather(device_order.data() + offset, sizes[step], augmentation);
       const auto [loss, right] = train_step(network, batch, optimizer, lr_factor);
       if (!std::isfinite(loss)) {
-        throw Error(fmt::format("{}: the loss is {} in epoch {} of {}, step {} of {}, at learning rate {:.3g}; a smaller "
-                                "--lr or other data would be right",
-                                job.what, loss, epoch + 1, job.recipe.epochs, step + 1, sizes.size(),
-                                job.recipe.lr * lr_factor));
+        diverged(job, fmt::format("the loss is {} in epoch {} of {}, step {} of {}, at learning rate {:.3g}", loss,
+                                  epoch + 1, job.recipe.epochs, step + 1, sizes.size(), job.recipe.lr * lr_factor));
       }
       loss_sum += static_cast<double>(loss) * sizes[step];
       seen += sizes[step];
@@ -172,7 +176,7 @@ TrainingResult train(Network& network, const ImageSet& images, const TrainingJob
   const std::vector<float> values = device.download(network.parameters().values(),
                                                     network.parameters().layout().parameter_floats());
   if (!std::ranges::all_of(values, [](float value) { return std::isfinite(value); })) {
-    throw Error(fmt::format("{}: the last step left weights that are not finite; a smaller --lr would be right", job.what));
+    diverged(job, "the last step left weights that are not finite");
   }
   return result;
 }
