@@ -12,28 +12,28 @@ namespace nepenthe {
 
 /// One split: `count` pictures of 3×32×32 bytes, planar (R, G, B planes, row major), with their labels.
 struct Split {
-  std::vector<std::uint8_t> pixels;        // (count, 3, 32, 32)
-  std::vector<std::int32_t> labels;        // (count), fine labels
-  std::vector<std::int32_t> coarse_labels; // (count); empty for CIFAR-10
-  std::string digest;                      // SHA-256 (hex) over the bytes of its files, in order
+  std::vector<std::uint8_t> pixels;         // (count, 3, 32, 32)
+  std::vector<std::int32_t> labels;         // (count), fine labels
+  std::vector<std::int32_t> coarse_labels;  // (count); empty for CIFAR-10
+  std::string digest;                       // SHA-256 (hex) over the bytes of its files, in order
   int count() const { return static_cast<int>(labels.size()); }
 };
 
 struct Dataset {
-  std::string name;                            // "CIFAR-100" or "CIFAR-10" (also for made data in their layout)
+  std::string name;  // "CIFAR-100" or "CIFAR-10" (also for made data in their layout)
   std::filesystem::path folder;
   int classes = 0;
-  std::vector<std::string> class_names;        // (classes); "0", "1", … without a names file
-  std::vector<std::string> coarse_class_names; // empty for CIFAR-10
+  std::vector<std::string> class_names;         // (classes); "0", "1", … without a names file
+  std::vector<std::string> coarse_class_names;  // empty for CIFAR-10
   Split train, test;
-  kernels::Normalization normalization;        // STUDY: the data set's own constants
+  kernels::Normalization normalization;  // STUDY: the data set's own constants
 };
 
-/// Reads a folder of CIFAR-100 binary files (train.bin, test.bin, fine_label_names.txt, coarse_label_names.txt; the name
-/// files optional: 100 and 20 classes) or CIFAR-10 binary files (data_batch_*.bin, test_batch.bin, batches.meta.txt
-/// optional: 10 classes), recognised by the files' names. Throws UsageError where the folder is missing or holds
-/// neither, Error for damaged files (size no multiple of 3074 or 3073 bytes, empty, label out of range), each naming the
-/// file, what was found and what is expected.
+/// Reads a folder of CIFAR-100 binary files (train.bin, test.bin, fine_label_names.txt, coarse_label_names.txt; the
+/// name files optional: 100 and 20 classes) or CIFAR-10 binary files (data_batch_*.bin, test_batch.bin,
+/// batches.meta.txt optional: 10 classes), recognised by the files' names. Throws UsageError where the folder is
+/// missing or holds neither, Error for damaged files (size no multiple of 3074 or 3073 bytes, empty, label out of
+/// range), each naming the file, what was found and what is expected.
 Dataset read_dataset(const std::filesystem::path& folder);
 
 }  // namespace nepenthe

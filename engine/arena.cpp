@@ -9,9 +9,7 @@ namespace {
 constexpr std::size_t alignment = 512;
 constexpr std::size_t smallest_chunk = std::size_t{32} << 20;
 
-std::size_t rounded_up(std::size_t bytes, std::size_t unit) {
-  return std::max(unit, (bytes + unit - 1) / unit * unit);
-}
+std::size_t rounded_up(std::size_t bytes, std::size_t unit) { return std::max(unit, (bytes + unit - 1) / unit * unit); }
 
 }  // namespace
 

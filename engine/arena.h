@@ -22,9 +22,8 @@ class Arena {
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
 
-  /// `bytes` of memory aligned to 512 bytes, contents undefined; back in the arena when the last owner lets go, which must be before
-  /// the arena ends.
-  /// Throws what the chunk allocator throws.
+  /// `bytes` of memory aligned to 512 bytes, contents undefined; back in the arena when the last owner lets go, which
+  /// must be before the arena ends. Throws what the chunk allocator throws.
   std::shared_ptr<void> allocate(std::size_t bytes);
 
   /// Bytes in blocks handed out now, the most there ever were, bytes taken from the backend, and how often.
@@ -47,8 +46,8 @@ class Arena {
   AllocateChunk allocate_chunk_;
   ReleaseChunk release_chunk_;
   std::vector<void*> chunks_;
-  std::map<Address, Block> blocks_;                   // all of them, so that neighbours are found
-  std::set<std::pair<std::size_t, Address>> free_;    // by size, then address: best fit
+  std::map<Address, Block> blocks_;                 // all of them, so that neighbours are found
+  std::set<std::pair<std::size_t, Address>> free_;  // by size, then address: best fit
   std::size_t used_ = 0, peak_ = 0, reserved_ = 0;
 };
 

@@ -29,10 +29,11 @@ kernels::Exec open_exec(const DeviceSettings& settings) {
 
 Device::Device(const DeviceSettings& settings)
     : exec_(open_exec(settings)),
-      arena_([this](std::size_t bytes) {
-               return std::visit([&](auto& exec) { return kernels::allocate(exec, bytes); }, exec_);
-             },
-             [this](void* memory) { std::visit([&](auto& exec) { kernels::release(exec, memory); }, exec_); }),
+      arena_(
+          [this](std::size_t bytes) {
+            return std::visit([&](auto& exec) { return kernels::allocate(exec, bytes); }, exec_);
+          },
+          [this](void* memory) { std::visit([&](auto& exec) { kernels::release(exec, memory); }, exec_); }),
       precision_(settings.precision) {
   if (settings.kind == "auto") reason_ = "this build has no CUDA backend";
 }

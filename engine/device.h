@@ -61,8 +61,7 @@ template <class T>
 class DeviceArray {
  public:
   DeviceArray() = default;
-  DeviceArray(Device& device, std::size_t count)
-      : memory_(device.arena().allocate(count * sizeof(T))), count_(count) {}
+  DeviceArray(Device& device, std::size_t count) : memory_(device.arena().allocate(count * sizeof(T))), count_(count) {}
   DeviceArray(Device& device, const std::vector<T>& host) : DeviceArray(device, host.size()) {
     device.upload(data(), host.data(), host.size());
   }

@@ -1,4 +1,5 @@
-// The two kinds of failure a person meets. Both carry one line that says what was wrong, where, and what would be right.
+// The two kinds of failure a person meets. Both carry one line that says what was wrong, where, and what would be
+// right.
 #pragma once
 
 #include <stdexcept>

@@ -21,7 +21,7 @@ class ImageSet {
   Device& device() const { return *device_; }
 
   struct Batch {
-    Tensor images;                 // (N, side, side, 3)
+    Tensor images;                     // (N, side, side, 3)
     DeviceArray<std::int32_t> labels;  // (N)
   };
   /// The pictures with these ids (in device memory), normalised, augmented if asked for.

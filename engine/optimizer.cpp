@@ -42,9 +42,9 @@ void Optimizer::step(double factor) {
                              .nesterov = recipe_.nesterov,
                              .first = steps_ == 1});
         } else {
-          kernels::adam_step(exec, segments, parameters_.values(), moments_[0].data(), moments_[1].data(),
-                             parameters_.gradients(),
-                             {.weight_decay = static_cast<float>(recipe_.weight_decay), .step = static_cast<int>(steps_)});
+          kernels::adam_step(
+              exec, segments, parameters_.values(), moments_[0].data(), moments_[1].data(), parameters_.gradients(),
+              {.weight_decay = static_cast<float>(recipe_.weight_decay), .step = static_cast<int>(steps_)});
         }
       },
       parameters_.device().exec());
@@ -68,7 +68,8 @@ void Optimizer::load(const StateDict& state) {
     moments.push_back(tensor->to_f32());
   }
   const HostTensor* steps = state.find(steps_name);
-  if (steps == nullptr || steps->count() != 1) throw Error("the training state does not say how many steps it has made");
+  if (steps == nullptr || steps->count() != 1)
+    throw Error("the training state does not say how many steps it has made");
   for (std::size_t i = 0; i < moments_.size(); ++i) {
     parameters_.device().upload(moments_[i].data(), moments[i].data(), moments[i].size());
   }

@@ -12,7 +12,8 @@ namespace nepenthe {
 
 class Optimizer {
  public:
-  /// Moments start at zero. Two parameter groups: the last layer (`fc.*`) and the rest. Keeps a reference to parameters.
+  /// Moments start at zero. Two parameter groups: the last layer (`fc.*`) and the rest. Keeps a reference to
+  /// parameters.
   Optimizer(Parameters& parameters, const Recipe& recipe);
 
   /// One step with the recipe's learning rates times `factor`.

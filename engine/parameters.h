@@ -27,8 +27,8 @@ struct ParameterSpec {
   std::size_t size;
 };
 
-/// Where each tensor stands; the same for every model of an architecture. Each tensor starts at a multiple of 16 floats;
-/// what lies between stays zero.
+/// Where each tensor stands; the same for every model of an architecture. Each tensor starts at a multiple of 16
+/// floats; what lies between stays zero.
 class ParameterLayout {
  public:
   /// Adds a tensor and returns its index in specs().

@@ -1,5 +1,5 @@
-// What random numbers are for. All randomness comes from kernels/philox.h, keyed by (seed, purpose, shard, stage, epoch)
-// and the element's own id; nothing depends on positions in a batch or on how much was drawn before.
+// What random numbers are for. All randomness comes from kernels/philox.h, keyed by (seed, purpose, shard, stage,
+// epoch) and the element's own id; nothing depends on positions in a batch or on how much was drawn before.
 #pragma once
 
 #include <cstdint>

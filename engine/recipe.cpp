@@ -30,8 +30,7 @@ void check(const Recipe& recipe) {
   require(recipe.dampening >= 0 && recipe.dampening <= 1, "--dampening", recipe.dampening, "in [0, 1]");
   require(std::isfinite(recipe.weight_decay) && recipe.weight_decay >= 0, "--weight-decay", recipe.weight_decay,
           "0 or a finite number above");
-  require(recipe.optimizer != OptimizerKind::sgd || !recipe.nesterov ||
-              (recipe.momentum > 0 && recipe.dampening == 0),
+  require(recipe.optimizer != OptimizerKind::sgd || !recipe.nesterov || (recipe.momentum > 0 && recipe.dampening == 0),
           "--nesterov", true, "needs --momentum above 0 and --dampening 0");
 }
 

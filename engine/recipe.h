@@ -16,7 +16,7 @@ struct Recipe {
   OptimizerKind optimizer = OptimizerKind::sgd;
   double lr = 0.1;
   std::optional<double> fc_lr;  // learning rate of the last layer, where it differs
-  double momentum = 0.9;       // SGD alone, as are nesterov and dampening
+  double momentum = 0.9;        // SGD alone, as are nesterov and dampening
   bool nesterov = true;
   double dampening = 0;
   double weight_decay = 5e-4;

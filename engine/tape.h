@@ -1,6 +1,6 @@
-// Reverse-mode automatic differentiation over a tape. Each op computes its value at once and, when a tape records, leaves
-// a closure that turns the gradient of its output into gradients of its inputs. backward() runs the closures from the
-// last to the first and drops each when it is done, so that what it kept is free for what comes next.
+// Reverse-mode automatic differentiation over a tape. Each op computes its value at once and, when a tape records,
+// leaves a closure that turns the gradient of its output into gradients of its inputs. backward() runs the closures
+// from the last to the first and drops each when it is done, so that what it kept is free for what comes next.
 #pragma once
 
 #include <functional>
@@ -15,8 +15,8 @@ namespace nepenthe {
 
 struct Node {
   Tensor value;
-  Tensor grad;                // empty until the backward pass reaches it
-  bool needs_grad = true;     // false for inputs
+  Tensor grad;             // empty until the backward pass reaches it
+  bool needs_grad = true;  // false for inputs
 };
 
 /// A value in the graph, shared between the ops that use it.
@@ -64,7 +64,8 @@ inline GradientSlot gradient_slot(Device& device, Node& node) {
 /// The gradient memory of an input whose op can only assign; a second use of that input is a mistake in the model.
 inline float* sole_gradient(Device& device, Node& node) {
   const GradientSlot slot = gradient_slot(device, node);
-  if (slot.accumulate == kernels::Accumulate::add) throw std::logic_error("[tape] a second gradient for an input used once");
+  if (slot.accumulate == kernels::Accumulate::add)
+    throw std::logic_error("[tape] a second gradient for an input used once");
   return slot.data;
 }
 

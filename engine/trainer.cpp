@@ -137,7 +137,8 @@ TrainingResult train(Network& network, const ImageSet& images, const TrainingJob
     const DeviceArray<std::int32_t> device_order(device, order);
     const double lr_factor = schedule_factor(job.recipe.schedule, epoch, job.recipe.epochs);
     std::optional<kernels::Augmentation> augmentation;
-    if (job.recipe.augment) augmentation = kernels::Augmentation{.stream = stream_for(job, purpose::augmentation, epoch)};
+    if (job.recipe.augment)
+      augmentation = kernels::Augmentation{.stream = stream_for(job, purpose::augmentation, epoch)};
 
     double loss_sum = 0;
     int seen = 0, seen_right = 0, offset = 0;
@@ -173,8 +174,8 @@ TrainingResult train(Network& network, const ImageSet& images, const TrainingJob
   }
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   // A loss tells of the weights before its step; this is for the last one.
-  const std::vector<float> values = device.download(network.parameters().values(),
-                                                    network.parameters().layout().parameter_floats());
+  const std::vector<float> values =
+      device.download(network.parameters().values(), network.parameters().layout().parameter_floats());
   if (!std::ranges::all_of(values, [](float value) { return std::isfinite(value); })) {
     diverged(job, "the last step left weights that are not finite");
   }
@@ -188,7 +189,8 @@ Predictions predict(Network& network, const ImageSet& images, const std::vector<
   const int samples = static_cast<int>(ids.size()), classes = network.classes();
   Predictions predictions{.classes = classes, .logits = {}, .losses = {}, .ranks = {}};
   const auto append = [](auto& to, const auto& from) { to.insert(to.end(), from.begin(), from.end()); };
-  Observer::Progress progress{.epoch = 0, .epochs = 1, .samples = 0, .samples_total = samples, .loss = 0, .accuracy = 0};
+  Observer::Progress progress{
+      .epoch = 0, .epochs = 1, .samples = 0, .samples_total = samples, .loss = 0, .accuracy = 0};
   observer.begin(what);
   double loss_sum = 0;
   std::int64_t right = 0;

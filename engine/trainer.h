@@ -25,9 +25,9 @@ class Observer {
  public:
   virtual ~Observer() = default;
   struct Progress {
-    int epoch, epochs;                // counted from 0
+    int epoch, epochs;                    // counted from 0
     std::int64_t samples, samples_total;  // of this job
-    double loss, accuracy;            // running means of this epoch so far; NaN where there is none
+    double loss, accuracy;                // running means of this epoch so far; NaN where there is none
   };
   virtual void begin(const std::string& /*what*/) {}
   virtual void progress(const Progress&) {}
@@ -38,8 +38,8 @@ class Observer {
 struct TrainingJob {
   std::vector<std::int32_t> ids;  // of the image set
   Recipe recipe;
-  RandomStream stream;            // seed, shard and stage; purpose and epoch are filled in
-  std::string what;               // for messages: "shard 1, stage 3"
+  RandomStream stream;  // seed, shard and stage; purpose and epoch are filled in
+  std::string what;     // for messages: "shard 1, stage 3"
   /// Where the state goes at the end of each epoch and on interruption; the caller removes it when the result is safe.
   /// Empty: nowhere.
   std::filesystem::path state_file;
@@ -53,9 +53,10 @@ struct TrainingResult {
   double loss = 0;                 // mean over the last epoch
 };
 
-/// Trains `network` from its present weights (or from the job's state file, where there is one of the same identity) with
-/// a fresh optimiser. Each epoch visits all ids in a keyed order; the last batch may be smaller, and a last batch of one
-/// sample joins the one before. Throws Error where a loss is not finite, saying in which epoch and step, and Interrupted.
+/// Trains `network` from its present weights (or from the job's state file, where there is one of the same identity)
+/// with a fresh optimiser. Each epoch visits all ids in a keyed order; the last batch may be smaller, and a last batch
+/// of one sample joins the one before. Throws Error where a loss is not finite, saying in which epoch and step, and
+/// Interrupted.
 TrainingResult train(Network& network, const ImageSet& images, const TrainingJob& job, Observer& observer);
 
 /// The sizes of an epoch's batches.

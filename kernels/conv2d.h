@@ -15,7 +15,7 @@ void conv2d_backward_data(CpuExec& exec, const Conv2dShape& shape, float* dx, Ac
                           const float* w);
 
 /// dw (K, R, S, C), assigned or added to. Partial sums over fixed chunks of the batch are added in chunk order.
-void conv2d_backward_weights(CpuExec& exec, const Conv2dShape& shape, float* dw, Accumulate accumulate,
-                             const float* dy, const float* x);
+void conv2d_backward_weights(CpuExec& exec, const Conv2dShape& shape, float* dw, Accumulate accumulate, const float* dy,
+                             const float* x);
 
 }  // namespace nepenthe::kernels

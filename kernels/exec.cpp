@@ -52,8 +52,8 @@ void fix_isa_of_process(Isa isa) {
   const std::lock_guard lock(mutex);
   if (fixed == isa) return;
   if (fixed) {
-    throw std::invalid_argument(fmt::format("[exec] {} is asked for, but this process already computes with {}",
-                                            name(isa), name(*fixed)));
+    throw std::invalid_argument(
+        fmt::format("[exec] {} is asked for, but this process already computes with {}", name(isa), name(*fixed)));
   }
   const dnnl::cpu_isa cap = isa == Isa::v4   ? dnnl::cpu_isa::avx512_core
                             : isa == Isa::v3 ? dnnl::cpu_isa::avx2
@@ -100,8 +100,7 @@ CpuExec::CpuExec(int threads, std::optional<Isa> isa) : threads_(threads), isa_(
   if (threads < 0) throw std::invalid_argument(fmt::format("[exec] {} threads: 1 or more, or 0 for all", threads));
   if (threads == 0) threads_ = usable_processors();
   if (!has(isa_)) {
-    throw std::invalid_argument(
-        fmt::format("[exec] this processor lacks {}; it has {}", name(isa_), name(best_isa())));
+    throw std::invalid_argument(fmt::format("[exec] this processor lacks {}; it has {}", name(isa_), name(best_isa())));
   }
   fix_isa_of_process(isa_);
   omp_set_num_threads(1);  // oneDNN never divides work by itself

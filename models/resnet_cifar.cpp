@@ -38,8 +38,7 @@ struct BasicBlock {
   Variable operator()(Graph& graph, Parameters& parameters, const Variable& x) const {
     const Variable hidden = norm1(graph, parameters, conv1(graph, parameters, x), true);
     const Variable sum = conv2(graph, parameters, hidden);
-    const Variable skip =
-        shortcut ? shortcut->norm(graph, parameters, shortcut->conv(graph, parameters, x), false) : x;
+    const Variable skip = shortcut ? shortcut->norm(graph, parameters, shortcut->conv(graph, parameters, x), false) : x;
     return norm2(graph, parameters, sum, true, skip);
   }
 
@@ -53,8 +52,7 @@ struct BasicBlock {
 
 class ResNetCifar : public Network {
  public:
-  ResNetCifar(Device& device, int depth, int classes)
-      : ResNetCifar(device, depth, classes, ParameterLayout()) {}
+  ResNetCifar(Device& device, int depth, int classes) : ResNetCifar(device, depth, classes, ParameterLayout()) {}
 
   Variable forward(Graph& graph, const Variable& images) override {
     Variable x = norm1_(graph, parameters_, conv1_(graph, parameters_, images), true);

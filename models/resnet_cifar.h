@@ -1,5 +1,6 @@
-// The residual networks of He et al. 2015 (arXiv 1512.03385, section 4.2) for 32×32 pictures: depth 6n + 2, three stages
-// of n basic blocks with 16, 32 and 64 channels, projection shortcuts (1×1 convolution and norm) where the shape changes.
+// The residual networks of He et al. 2015 (arXiv 1512.03385, section 4.2) for 32×32 pictures: depth 6n + 2, three
+// stages of n basic blocks with 16, 32 and 64 channels, projection shortcuts (1×1 convolution and norm) where the shape
+// changes.
 #pragma once
 
 #include <memory>

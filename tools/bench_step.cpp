@@ -86,14 +86,13 @@ int main(int argc, char** argv) {
     getrusage(RUSAGE_SELF, &usage);
     const std::int64_t peak = std::int64_t{usage.ru_maxrss} * 1024;
     const double rate = 1000.0 * batch / median;
-    fmt::print("{} {}, batch {}: {:.1f} ms a step (median of {}; {:.1f} to {:.1f}), {:.0f} images/s, {:.0f} MiB at most\n",
-               model, mode, batch, median, steps, times.front(), times.back(), rate,
-               static_cast<double>(peak) / (1 << 20));
+    fmt::print(
+        "{} {}, batch {}: {:.1f} ms a step (median of {}; {:.1f} to {:.1f}), {:.0f} images/s, {:.0f} MiB at most\n",
+        model, mode, batch, median, steps, times.front(), times.back(), rate, static_cast<double>(peak) / (1 << 20));
     fmt::print("a step: gather{} and normalisation, forward{}\n", mode == "train" ? ", augmentation" : "",
                mode == "train" ? ", loss, backward, optimiser" : ", losses and ranks to the host");
-    program.result()["bench"] = {
-        {"step_ms", {{"median", median}, {"min", times.front()}, {"max", times.back()}}},
-        {"images_per_second", rate},
-        {"peak_memory_bytes", peak}};
+    program.result()["bench"] = {{"step_ms", {{"median", median}, {"min", times.front()}, {"max", times.back()}}},
+                                 {"images_per_second", rate},
+                                 {"peak_memory_bytes", peak}};
   });
 }

@@ -18,7 +18,9 @@ std::string row_value(const MiaOutcome& outcome) {
   return outcome.mia ? fmt::format("{:.4f} ± {:.4f}", outcome.mia->mean, outcome.mia->standard_error) : "–";
 }
 
-Table attack_table() { return Table({"", "MIA", "AUC", "95 % interval", "TPR at 0.1 %", "at 1 % FPR", "samples a side"}); }
+Table attack_table() {
+  return Table({"", "MIA", "AUC", "95 % interval", "TPR at 0.1 %", "at 1 % FPR", "samples a side"});
+}
 
 void add_attack(Table& table, const std::string& who, const MiaOutcome& outcome) {
   if (!outcome.mia) {
@@ -88,7 +90,8 @@ int main(int argc, char** argv) {
   std::filesystem::path member_losses, nonmember_losses;
   MiaSettings settings;
   CLI::App& app = program.app();
-  app.add_option("--member-losses", member_losses, "Attack these losses: .npy, or one number a line")->type_name("FILE");
+  app.add_option("--member-losses", member_losses, "Attack these losses: .npy, or one number a line")
+      ->type_name("FILE");
   app.add_option("--nonmember-losses", nonmember_losses, "Losses of samples never seen")->type_name("FILE");
   app.add_option("--splits", settings.splits, "Splits of the cross validation")->capture_default_str();
 

@@ -67,8 +67,8 @@ void evaluate_network(Program& program, const Subject& subject, const std::vecto
   for (const EvaluationSet& set : sets) {
     const Predictions& of_set = predictions.at(set.name);
     const Metrics metrics = measure(of_set.losses, of_set.ranks);
-    table.add({set.name, grouped(metrics.count), percent(metrics.top1), percent(metrics.top5),
-               decimals(metrics.loss, 4)});
+    table.add(
+        {set.name, grouped(metrics.count), percent(metrics.top1), percent(metrics.top5), decimals(metrics.loss, 4)});
     splits[set.name] = to_json(metrics);
     files.write({}, set.name, of_set.losses, of_set.logits);
   }

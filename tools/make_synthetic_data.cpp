@@ -7,7 +7,8 @@
 
 int main(int argc, char** argv) {
   using namespace nepenthe;
-  Program program("make_synthetic_data", "Draws a data set in the CIFAR-100 binary layout; the same bytes for the same seed");
+  Program program("make_synthetic_data",
+                  "Draws a data set in the CIFAR-100 binary layout; the same bytes for the same seed");
   std::filesystem::path out;
   int train = 5000, test = 1000, classes = 20;
   CLI::App& app = program.app();

@@ -85,7 +85,8 @@ std::string forget_table(const std::vector<Row>& rows) {
                           ? "–"
                           : fmt::format("{:.3f} ± {:.3f}", found->own.mia->mean, found->own.mia->standard_error));
     }
-    cells.insert(cells.end(), {percent(ensemble_metrics(row, "forget").top1), percent(ensemble_metrics(row, "retain").top1)});
+    cells.insert(cells.end(),
+                 {percent(ensemble_metrics(row, "forget").top1), percent(ensemble_metrics(row, "retain").top1)});
     table.add(cells);
   }
   return table.text();
@@ -119,8 +120,8 @@ int main(int argc, char** argv) {
   program.add_device_options();
   std::string preset = "quick", forget;
   std::filesystem::path data, out;
-  // The quick preset: some minutes on two cores. Adam without augmentation learns a few hundred pictures by heart within
-  // few epochs, most of them in the last stage, so that forgetting has something to show.
+  // The quick preset: some minutes on two cores. Adam without augmentation learns a few hundred pictures by heart
+  // within few epochs, most of them in the last stage, so that forgetting has something to show.
   SisaConfig config{.model = "resnet20", .epochs = {3, 3, 4, 6, 12}};
   config.recipe = {.batch = 32, .optimizer = OptimizerKind::adam, .lr = 0.002, .weight_decay = 0, .augment = false};
   CLI::App& app = program.app();
@@ -131,7 +132,8 @@ int main(int argc, char** argv) {
   app.add_option("--model", config.model, "resnet20, resnet32, resnet44 or resnet56")->type_name("NAME");
   app.add_option("--shards", config.shards, "Networks, each on its own part of the data");
   app.add_option("--epochs", config.epochs, "Epochs of each stage, one number a slice")->delimiter(',');
-  app.add_option("--forget", forget, "The forget set; by default the study's: positions 40 % to 60 %")->type_name("SPEC");
+  app.add_option("--forget", forget, "The forget set; by default the study's: positions 40 % to 60 %")
+      ->type_name("SPEC");
   add_recipe_options(app, config.recipe);
 
   return program.run(argc, argv, [&] {
@@ -148,8 +150,7 @@ int main(int argc, char** argv) {
     require_something_retained(samples, forgotten);
 
     const Evaluator evaluator(device, dataset);
-    const Study study{program, dataset, evaluator,
-                      evaluation_sets({"test", "forget", "retain"}, dataset, forgotten)};
+    const Study study{program, dataset, evaluator, evaluation_sets({"test", "forget", "retain"}, dataset, forgotten)};
     ProgressBar bar(program.quiet());
     std::vector<Row> rows;
     program.say(fmt::format("{} ({} training samples, {} classes): {}, {} shards, {} slices; F = {} ({} samples)",

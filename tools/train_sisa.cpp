@@ -91,9 +91,8 @@ int main(int argc, char** argv) {
     SisaRun run = options.resume ? resume_run(app, options) : create_run(program, options);
     const Dataset dataset = read_run_data(run, options.data);
     warn_of_another_device(program, run);
-    program.say(fmt::format("{}: {} shards, {} slices, {}; {} sample passes to make", dataset.name,
-                            run.config().shards, run.config().epochs.size(), run.config().model,
-                            grouped(run.pending().sample_passes())));
+    program.say(fmt::format("{}: {} shards, {} slices, {}; {} sample passes to make", dataset.name, run.config().shards,
+                            run.config().epochs.size(), run.config().model, grouped(run.pending().sample_passes())));
     ProgressBar bar(program.quiet());
     const SisaRun::Cost cost = complete_run(run, dataset, program.device(), bar);
 

@@ -7,7 +7,10 @@ int main(int argc, char** argv) {
   Program program("unlearn_finetune", "Fine-tunes a network on everything but the forget set");
   SingleModelOptions options{.training = {.model = "resnet32", .recipe = {.epochs = 20, .nesterov = false}}};
   add_single_model_options(program, options);
-  program.app().add_option("--weights", options.training.weights, "The network to fine-tune")->type_name("FILE")->required();
+  program.app()
+      .add_option("--weights", options.training.weights, "The network to fine-tune")
+      ->type_name("FILE")
+      ->required();
   program.app().add_option("--forget", options.left_out, "The samples to unlearn")->type_name("SPEC")->required();
   return program.run(argc, argv, [&] { run_single_model(program, options); });
 }

@@ -86,8 +86,8 @@ Ids all_ids(std::size_t samples) {
 
 Ids first_in_keyed_order(const Ids& ids, double fraction, std::uint64_t seed, std::size_t part) {
   const auto wanted = static_cast<std::size_t>(std::round(fraction * static_cast<double>(ids.size())));
-  Ids chosen = keyed_order(
-      {.seed = seed, .purpose = purpose::forget_fraction, .stage = static_cast<std::uint32_t>(part)}, ids);
+  Ids chosen =
+      keyed_order({.seed = seed, .purpose = purpose::forget_fraction, .stage = static_cast<std::uint32_t>(part)}, ids);
   chosen.resize(std::min(ids.size(), std::max<std::size_t>(1, wanted)));
   return chosen;
 }
@@ -103,8 +103,8 @@ Ids resolve_range(std::string_view text, const ForgetContext& context) {
     throw UsageError(fmt::format("the range ends at {}, after the last of {} samples: use at most {}", *end,
                                  context.permutation.size(), context.permutation.size()));
   if (*begin >= *end)
-    throw UsageError(fmt::format("the range holds nothing, as {} is not below {}: use A-B for [A, B) with A below B",
-                                 *begin, *end));
+    throw UsageError(
+        fmt::format("the range holds nothing, as {} is not below {}: use A-B for [A, B) with A below B", *begin, *end));
   return {context.permutation.begin() + static_cast<std::ptrdiff_t>(*begin),
           context.permutation.begin() + static_cast<std::ptrdiff_t>(*end)};
 }
@@ -119,8 +119,8 @@ Ids read_ids(const std::filesystem::path& path, std::size_t samples) {
   for (std::size_t number = 1; std::getline(file, line); ++number) {
     const std::string_view text = trimmed(line);
     if (text.empty()) continue;
-    const bool digits = text.find_first_not_of("0123456789", text.front() == '-' && text.size() > 1 ? 1 : 0) ==
-                        std::string_view::npos;
+    const bool digits =
+        text.find_first_not_of("0123456789", text.front() == '-' && text.size() > 1 ? 1 : 0) == std::string_view::npos;
     if (!digits)
       throw UsageError(fmt::format("{}, line {}: '{}' is no record number: use one number from 0 to {} a line",
                                    path.string(), number, excerpt(text), samples - 1));
@@ -132,8 +132,8 @@ Ids read_ids(const std::filesystem::path& path, std::size_t samples) {
   }
   if (file.bad()) throw UsageError(fmt::format("'{}' could not be read to its end", path.string()));
   if (ids.empty())
-    throw UsageError(fmt::format("'{}' holds no record numbers: give one number from 0 to {} a line", path.string(),
-                                 samples - 1));
+    throw UsageError(
+        fmt::format("'{}' holds no record numbers: give one number from 0 to {} a line", path.string(), samples - 1));
   return ids;
 }
 
@@ -161,8 +161,7 @@ Ids resolve_set(std::string_view kind, std::string_view text, const ForgetContex
   std::uint64_t seed = context.seed;
   if (colon != std::string_view::npos) {
     const auto given = parse_number<std::uint64_t>(text.substr(colon + 1));
-    if (!given)
-      throw UsageError(fmt::format("'{}' is no seed: use a whole number from 0 on", text.substr(colon + 1)));
+    if (!given) throw UsageError(fmt::format("'{}' is no seed: use a whole number from 0 on", text.substr(colon + 1)));
     seed = *given;
   }
   return first_in_keyed_order(all_ids(context.labels.size()), fraction, seed, part);
@@ -206,8 +205,8 @@ std::vector<std::int32_t> resolve_forget_spec(std::string_view spec, const Forge
   if (spec.empty()) throw UsageError(fmt::format("the forget specification is empty: {}", grammar));
   const std::vector<std::string_view> parts = split_parts(spec);
   if (parts.size() > most_parts)
-    throw UsageError(fmt::format("the forget specification has {} parts: use at most {}, or ids:FILE", parts.size(),
-                                 most_parts));
+    throw UsageError(
+        fmt::format("the forget specification has {} parts: use at most {}, or ids:FILE", parts.size(), most_parts));
   std::vector<bool> named(context.labels.size(), false);
   for (std::size_t part = 0; part < parts.size(); ++part) {
     try {
@@ -231,8 +230,8 @@ std::vector<std::int32_t> retained_ids(int samples, std::span<const std::int32_t
 
 void require_something_retained(int samples, std::span<const std::int32_t> forgotten) {
   if (forgotten.size() >= static_cast<std::size_t>(samples))
-    throw UsageError(fmt::format(
-        "all {} training samples would be forgotten and none is left to train on: forget fewer", samples));
+    throw UsageError(
+        fmt::format("all {} training samples would be forgotten and none is left to train on: forget fewer", samples));
 }
 
 }  // namespace nepenthe

@@ -27,12 +27,12 @@ namespace nepenthe {
 
 /// What a specification is resolved against; the spans must outlive it.
 struct ForgetContext {
-  std::span<const std::int32_t> labels;              // (samples), of the training data
-  std::span<const std::int32_t> coarse_labels;       // (samples), empty where there are none
-  std::span<const std::string> class_names;          // by label
-  std::span<const std::string> coarse_class_names;   // by coarse label
-  std::span<const std::int32_t> permutation;         // (samples), P
-  std::uint64_t seed = 1;                            // the run's
+  std::span<const std::int32_t> labels;             // (samples), of the training data
+  std::span<const std::int32_t> coarse_labels;      // (samples), empty where there are none
+  std::span<const std::string> class_names;         // by label
+  std::span<const std::string> coarse_class_names;  // by coarse label
+  std::span<const std::int32_t> permutation;        // (samples), P
+  std::uint64_t seed = 1;                           // the run's
 };
 
 /// The context of a data set's training data.

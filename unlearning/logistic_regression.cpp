@@ -14,8 +14,8 @@ namespace nepenthe {
 namespace {
 
 constexpr int most_iterations = 2000, most_halvings = 60;
-constexpr double tolerance = 1e-11;     // of the gradient, relative
-constexpr double stalled_at = 1e-7;     // still good enough where rounding lets the objective fall no further
+constexpr double tolerance = 1e-11;  // of the gradient, relative
+constexpr double stalled_at = 1e-7;  // still good enough where rounding lets the objective fall no further
 constexpr double sufficient_decrease = 1e-4;
 
 struct Term {
@@ -93,8 +93,8 @@ class Problem {
 
 LogisticModel fit_logistic(std::span<const double> positives, std::span<const double> negatives, double c) {
   if (positives.empty() || negatives.empty())
-    throw std::invalid_argument(fmt::format("[logistic_regression] {} samples of label 1, {} of label 0",
-                                            positives.size(), negatives.size()));
+    throw std::invalid_argument(
+        fmt::format("[logistic_regression] {} samples of label 1, {} of label 0", positives.size(), negatives.size()));
   Problem problem(positives, negatives, c);
   double w = 0, b = std::log(static_cast<double>(positives.size()) / static_cast<double>(negatives.size()));
   double objective = problem.objective(w, b);
@@ -122,8 +122,10 @@ LogisticModel fit_logistic(std::span<const double> positives, std::span<const do
     b = next_b;
     objective = next;
   }
-  throw Error(fmt::format("the attack's logistic regression did not converge: relative gradient {:.3g} at coefficient "
-                          "{:.6g}, intercept {:.6g}; are the losses finite and below 1e100?", relative, w, b));
+  throw Error(
+      fmt::format("the attack's logistic regression did not converge: relative gradient {:.3g} at coefficient "
+                  "{:.6g}, intercept {:.6g}; are the losses finite and below 1e100?",
+                  relative, w, b));
 }
 
 }  // namespace nepenthe

@@ -22,9 +22,10 @@ void require_finite(std::span<const double> losses, std::string_view whose) {
   const auto not_finite = [](double loss) { return !std::isfinite(loss); };
   const auto first = std::ranges::find_if(losses, not_finite);
   if (first == losses.end()) return;
-  throw Error(fmt::format("{} of {} losses of {} are not finite, the first at index {} ({}): the attack needs a model "
-                          "that has not diverged", std::ranges::count_if(losses, not_finite), losses.size(), whose,
-                          first - losses.begin(), *first));
+  throw Error(
+      fmt::format("{} of {} losses of {} are not finite, the first at index {} ({}): the attack needs a model "
+                  "that has not diverged",
+                  std::ranges::count_if(losses, not_finite), losses.size(), whose, first - losses.begin(), *first));
 }
 
 std::vector<std::int32_t> positions(std::int32_t begin, std::int32_t end) {

@@ -14,9 +14,7 @@ namespace {
 
 constexpr int most_parts = 65'535;
 
-int border(int index, int length, int parts) {
-  return static_cast<int>(std::int64_t{index} * length / parts);
-}
+int border(int index, int length, int parts) { return static_cast<int>(std::int64_t{index} * length / parts); }
 
 // The part that holds an offset: the largest k with ⌊k·length/parts⌋ ≤ offset.
 int part_of(int offset, int length, int parts) {

@@ -19,15 +19,14 @@ namespace fs = std::filesystem;
 
 /// Names everything that decides the result, so that a state is only continued by the training it belongs to.
 std::string identity_of(const SingleModelTraining& training, const Dataset& dataset, const Device& device) {
-  const nlohmann::ordered_json identity{
-      {"model", training.model},
-      {"classes", dataset.classes},
-      {"data", dataset.train.digest},
-      {"weights", training.weights.empty() ? "" : sha256_file(training.weights)},
-      {"left_out", sha256_hex(std::as_bytes(std::span(training.left_out)))},
-      {"recipe", to_json(training.recipe)},
-      {"seed", training.seed},
-      {"precision", name(device.precision())}};
+  const nlohmann::ordered_json identity{{"model", training.model},
+                                        {"classes", dataset.classes},
+                                        {"data", dataset.train.digest},
+                                        {"weights", training.weights.empty() ? "" : sha256_file(training.weights)},
+                                        {"left_out", sha256_hex(std::as_bytes(std::span(training.left_out)))},
+                                        {"recipe", to_json(training.recipe)},
+                                        {"seed", training.seed},
+                                        {"precision", name(device.precision())}};
   return identity.dump();
 }
 
@@ -41,9 +40,10 @@ void check_state(const SingleModelTraining& training, const fs::path& state, con
                                  state.string()));
   }
   if (training.resume && read_safetensors(state).metadata["identity"] != identity) {
-    throw UsageError(fmt::format("--resume: {} was interrupted under other options, weights or data; the same ones "
-                                 "would be right",
-                                 state.string()));
+    throw UsageError(
+        fmt::format("--resume: {} was interrupted under other options, weights or data; the same ones "
+                    "would be right",
+                    state.string()));
   }
 }
 
@@ -71,7 +71,11 @@ SingleModelResult train_single_model(const SingleModelTraining& training, const 
 
   const ImageSet images(device, dataset.train.pixels, dataset.train.labels, dataset.normalization);
   SingleModelResult result;
-  result.training = train(*network, images, job, observer);
+  try {
+    result.training = train(*network, images, job, observer);
+  } catch (const Interrupted& interrupted) {
+    throw Interrupted(fmt::format("{}; the same command with --resume continues", interrupted.what()));
+  }
   StateDict state = network->parameters().state_dict();
   state.metadata = {{"format", "pt"}, {"model", training.model}};
   write_safetensors(training.out, state);

@@ -16,11 +16,11 @@ namespace nepenthe {
 
 struct SingleModelTraining {
   std::string model;
-  std::filesystem::path weights;           // to start from; empty: freshly initialised
-  std::vector<std::int32_t> left_out;      // sorted ids of the training data
+  std::filesystem::path weights;       // to start from; empty: freshly initialised
+  std::vector<std::int32_t> left_out;  // sorted ids of the training data
   Recipe recipe;
   std::uint64_t seed = 1;
-  std::filesystem::path out;               // the checkpoint, and beside it `out`.state while it is in the making
+  std::filesystem::path out;  // the checkpoint, and beside it `out`.state while it is in the making
   bool resume = false;
 };
 

@@ -71,11 +71,13 @@ ShardWork SisaPlan::shard_work(int k, int first, const std::vector<bool>& forgot
   work.first_stage = first;
   for (int t = 1; t <= partition_.slices(); ++t) {
     const PositionRange slice = partition_.slice(k, t);
-    const auto in_slice = static_cast<int>(
-        std::count(forgotten.begin() + slice.begin, forgotten.begin() + slice.end, false));
+    const auto in_slice =
+        static_cast<int>(std::count(forgotten.begin() + slice.begin, forgotten.begin() + slice.end, false));
     work.samples += in_slice;
     if (first > 0 && t >= first)
-      work.stages.push_back({.stage = t, .epochs = epochs_[static_cast<std::size_t>(t - 1)], .samples = work.samples,
+      work.stages.push_back({.stage = t,
+                             .epochs = epochs_[static_cast<std::size_t>(t - 1)],
+                             .samples = work.samples,
                              .skipped = in_slice == 0});
   }
   return work;

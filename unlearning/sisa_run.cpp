@@ -85,7 +85,8 @@ std::vector<std::int32_t> read_ids(const fs::path& path, int samples) {
     std::int32_t id = -1;
     const auto [rest, status] = std::from_chars(text.data(), text.data() + end, id);
     if (status != std::errc() || rest != text.data() + end || id < 0 || id >= samples) {
-      throw Error(fmt::format("{}: line {} is no id below {}; the run is damaged", path.string(), ids.size() + 1, samples));
+      throw Error(
+          fmt::format("{}: line {} is no id below {}; the run is damaged", path.string(), ids.size() + 1, samples));
     }
     ids.push_back(id);
     text.remove_prefix(std::min(end + 1, text.size()));
@@ -95,7 +96,8 @@ std::vector<std::int32_t> read_ids(const fs::path& path, int samples) {
 
 /// The ids of slice `stage` alone that are left, and those of the slices before: what a stage's lineage records.
 std::string next_lineage(const std::string& before, const StageWork& work, std::span<const std::int32_t> ids) {
-  return digest(fmt::format("{} stage {} {} {}", before, work.stage, work.skipped ? "skipped" : "trained", digest(ids)));
+  return digest(
+      fmt::format("{} stage {} {} {}", before, work.stage, work.skipped ? "skipped" : "trained", digest(ids)));
 }
 
 std::string utc_now() {
@@ -137,7 +139,8 @@ SisaRun::SisaRun(fs::path folder, SisaConfig config)
 SisaRun SisaRun::create(const fs::path& folder, SisaConfig config, const Dataset& dataset,
                         const std::vector<std::int32_t>& excluded, const fs::path& weights, Device& device) {
   if (fs::exists(folder)) {
-    throw UsageError(fmt::format("{} exists already; another name, --resume, or removing it would be right", folder.string()));
+    throw UsageError(
+        fmt::format("{} exists already; another name, --resume, or removing it would be right", folder.string()));
   }
   check(config.recipe);
   config.classes = dataset.classes;
@@ -152,20 +155,18 @@ SisaRun SisaRun::create(const fs::path& folder, SisaConfig config, const Dataset
   run.forgotten_ = excluded;
   run.data_folder_ = fs::absolute(dataset.folder);
   run.made_on_ = device.description();
-  write_file_atomically(run.folder_ / run_file,
-                        Json{{"format", 1},
-                             {"configuration", to_json(run.config_)},
-                             {"permutation_digest", digest(run.plan_.permutation())},
-                             {"test_data_digest", dataset.test.digest},
-                             {"data_folder", run.data_folder_.string()},
-                             {"device", run.made_on_}}
-                                .dump(2) +
-                            "\n");
+  write_file_atomically(run.folder_ / run_file, Json{{"format", 1},
+                                                     {"configuration", to_json(run.config_)},
+                                                     {"permutation_digest", digest(run.plan_.permutation())},
+                                                     {"test_data_digest", dataset.test.digest},
+                                                     {"data_folder", run.data_folder_.string()},
+                                                     {"device", run.made_on_}}
+                                                        .dump(2) +
+                                                    "\n");
   write_file_atomically(run.folder_ / forgotten_file, as_lines(excluded));
   for (int shard = 0; shard < run.config_.shards; ++shard) {
-    const RandomStream stream{.seed = run.config_.seed,
-                              .purpose = purpose::initialization,
-                              .shard = static_cast<std::uint32_t>(shard)};
+    const RandomStream stream{
+        .seed = run.config_.seed, .purpose = purpose::initialization, .shard = static_cast<std::uint32_t>(shard)};
     network->parameters().initialize(stream);
     if (!weights.empty()) load_start_weights(weights, *network);
     fs::create_directory(run.folder_ / fmt::format("shard-{}", shard));
@@ -180,7 +181,8 @@ SisaRun SisaRun::create(const fs::path& folder, SisaConfig config, const Dataset
 SisaRun SisaRun::open(const fs::path& folder) {
   const fs::path path = folder / run_file;
   if (!fs::exists(path)) {
-    throw UsageError(fmt::format("--run {}: no SISA run is there (no {}); train_sisa makes one", folder.string(), run_file));
+    throw UsageError(
+        fmt::format("--run {}: no SISA run is there (no {}); train_sisa makes one", folder.string(), run_file));
   }
   try {
     const std::vector<std::byte> text = read_file(path);
@@ -253,8 +255,8 @@ void SisaRun::append_to_manifest(Json entry) const {
   const std::string text = line.dump() + "\n";
   const fs::path path = folder_ / manifest_file;
   const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-  const bool written = file >= 0 && ::write(file, text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
-                       ::fsync(file) == 0;
+  const bool written =
+      file >= 0 && ::write(file, text.data(), text.size()) == static_cast<ssize_t>(text.size()) && ::fsync(file) == 0;
   const int error = errno;
   if (file >= 0) ::close(file);
   if (!written) throw Error(fmt::format("{}: cannot be written: {}", path.string(), std::strerror(error)));
@@ -296,19 +298,19 @@ SisaRun::Cost& SisaRun::Cost::operator+=(const Cost& other) {
   return *this;
 }
 
-SisaRun::Cost SisaRun::train_stage(const StageWork& work, int shard, const std::string& lineage,
-                                   const ImageSet& images, Network& network, Observer& observer) const {
+SisaRun::Cost SisaRun::train_stage(const StageWork& work, int shard, const std::string& lineage, const ImageSet& images,
+                                   Network& network, Observer& observer) const {
   Cost cost;
   if (!work.skipped) {
-    TrainingJob job{.ids = plan_.stage_ids(shard, work.stage, forgotten_),
-                    .recipe = config_.recipe,
-                    .stream = {.seed = config_.seed,
-                               .shard = static_cast<std::uint32_t>(shard),
-                               .stage = static_cast<std::uint32_t>(work.stage)},
-                    .what = fmt::format("shard {} of {}, stage {} of {}", shard, config_.shards, work.stage,
-                                        config_.epochs.size()),
-                    .state_file = state_file(shard, work.stage),
-                    .identity = lineage};
+    TrainingJob job{
+        .ids = plan_.stage_ids(shard, work.stage, forgotten_),
+        .recipe = config_.recipe,
+        .stream = {.seed = config_.seed,
+                   .shard = static_cast<std::uint32_t>(shard),
+                   .stage = static_cast<std::uint32_t>(work.stage)},
+        .what = fmt::format("shard {} of {}, stage {} of {}", shard, config_.shards, work.stage, config_.epochs.size()),
+        .state_file = state_file(shard, work.stage),
+        .identity = lineage};
     job.recipe.epochs = work.epochs;
     const TrainingResult result = train(network, images, job, observer);
     cost = {.sample_passes = result.sample_passes, .train_seconds = result.seconds};

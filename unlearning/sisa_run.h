@@ -1,5 +1,5 @@
-// A SISA run in its folder (Bourtoule et al., "Machine unlearning", S&P 2021; STUDY §4): one network a shard, a checkpoint
-// after every slice, and the record of everything forgotten.
+// A SISA run in its folder (Bourtoule et al., "Machine unlearning", S&P 2021; STUDY §4): one network a shard, a
+// checkpoint after every slice, and the record of everything forgotten.
 //
 //   run.json                        configuration, digests of the data and of P, the device that trained it
 //   forgotten.txt                   ids of everything forgotten so far, one a line (an ids: file)
@@ -7,9 +7,9 @@
 //   manifest.jsonl                  what was done, in order
 //
 // Every checkpoint names its *lineage* in its metadata: a digest over the configuration, the shard and the ids of the
-// samples of each stage so far. A checkpoint is valid while its lineage is the one that the run's forgotten set calls for.
-// So training, resuming and forgetting are one operation: drop the checkpoints that are not valid, make those missing.
-// An interruption anywhere leaves a folder that complete() finishes, and equal runs end with equal bytes.
+// samples of each stage so far. A checkpoint is valid while its lineage is the one that the run's forgotten set calls
+// for. So training, resuming and forgetting are one operation: drop the checkpoints that are not valid, make those
+// missing. An interruption anywhere leaves a folder that complete() finishes, and equal runs end with equal bytes.
 #pragma once
 
 #include <cstdint>

@@ -53,9 +53,9 @@ Variable batch_norm(Graph& graph, const Variable& x, const Variable& residual, P
       const GradientSlot dbeta = parameters.gradient(norm.bias);
       std::visit(
           [&](auto& exec) {
-            kernels::batch_norm_backward(exec, shape, dx, dresidual.data, dresidual.accumulate, dgamma.data,
-                                         dbeta.data, dgamma.accumulate, y->grad.data(), x->value.data(),
-                                         y->value.data(), gamma, beta, mean.data(), rstd.data());
+            kernels::batch_norm_backward(exec, shape, dx, dresidual.data, dresidual.accumulate, dgamma.data, dbeta.data,
+                                         dgamma.accumulate, y->grad.data(), x->value.data(), y->value.data(), gamma,
+                                         beta, mean.data(), rstd.data());
           },
           device.exec());
     });

@@ -7,8 +7,8 @@ namespace nepenthe::ops {
 Variable conv2d(Graph& graph, const Variable& x, Parameters& parameters, int weight, int kernel, int stride,
                 int padding, int out_channels) {
   const auto [n, h, w, c] = x->value.shape();
-  const kernels::Conv2dShape shape{.n = n, .h = h, .w = w, .c = c, .out_c = out_channels, .kernel = kernel,
-                                   .stride = stride, .padding = padding};
+  const kernels::Conv2dShape shape{
+      .n = n, .h = h, .w = w, .c = c, .out_c = out_channels, .kernel = kernel, .stride = stride, .padding = padding};
   Device& device = graph.device;
   Variable y = make_variable(Tensor(device, shape.output()));
   std::visit(

@@ -14,9 +14,7 @@ Variable global_avg_pool(Graph& graph, const Variable& x) {
     graph.tape->record([&device, x, y, shape] {
       const GradientSlot dx = gradient_slot(device, *x);
       std::visit(
-          [&](auto& exec) {
-            kernels::global_avg_pool_backward(exec, shape, dx.data, dx.accumulate, y->grad.data());
-          },
+          [&](auto& exec) { kernels::global_avg_pool_backward(exec, shape, dx.data, dx.accumulate, y->grad.data()); },
           device.exec());
     });
   }

@@ -51,17 +51,18 @@ NEPENTHE_INLINE void moments_of_chunk(const Pass* pass, Range images, float* mea
     for (std::size_t n = images.begin; n < images.end; ++n) {
       const float* x = pass->x + layout.offset(static_cast<int>(n), k);
       RunSum<W> sum;
-      each<W>(layout.run, [&](auto width, std::size_t i, auto slot) __attribute__((always_inline)) {
-        sum.add(width, slot, load<width>(x + i));
-      });
+      each<W>(
+          layout.run, [&](auto width, std::size_t i, auto slot)
+                          __attribute__((always_inline)) { sum.add(width, slot, load<width>(x + i)); });
       float run_mean[W], run_square[W];
       sum.store_times(1.0f / plane, run_mean, 0, block);
       const PerChannel<W> centre(run_mean, 0, block);
       RunSum<W> deviations;
-      each<W>(layout.run, [&](auto width, std::size_t i, auto slot) __attribute__((always_inline)) {
-        const auto deviation = load<width>(x + i) - centre(width);
-        deviations.add(width, slot, deviation * deviation);
-      });
+      each<W>(
+          layout.run, [&](auto width, std::size_t i, auto slot) __attribute__((always_inline)) {
+            const auto deviation = load<width>(x + i) - centre(width);
+            deviations.add(width, slot, deviation * deviation);
+          });
       deviations.store_times(1.0f, run_square, 0, block);
       const auto before = static_cast<float>(n - images.begin);
       for (int lane = 0; lane < lanes; ++lane) {
@@ -88,11 +89,12 @@ NEPENTHE_INLINE void normalise_chunk(const Pass* pass, Range images) {
       float* y = pass->out + at;
       const PerChannel<W> mean(pass->mean, k, layout.block), scale(pass->scale, k, layout.block),
           beta(pass->beta, k, layout.block);
-      each<W>(layout.run, [&](auto width, std::size_t i, auto) __attribute__((always_inline)) {
-        auto v = normalised(load<width>(x + i), mean(width), scale(width), beta(width));
-        if constexpr (Add) v += load<width>(pass->residual + at + i);
-        store<width>(y + i, Relu ? rectified(v) : v);
-      });
+      each<W>(
+          layout.run, [&](auto width, std::size_t i, auto) __attribute__((always_inline)) {
+            auto v = normalised(load<width>(x + i), mean(width), scale(width), beta(width));
+            if constexpr (Add) v += load<width>(pass->residual + at + i);
+            store<width>(y + i, Relu ? rectified(v) : v);
+          });
     }
   }
 }
@@ -143,13 +145,14 @@ NEPENTHE_INLINE void gradient_sums_of_chunk(const Pass* pass, Range images, floa
       const float* x = pass->x + at;
       float* dresidual = pass->dresidual + (residual == Residual::none ? 0 : at);
       RunSum<W> sum, product;
-      each<W>(layout.run, [&](auto width, std::size_t i, auto slot) __attribute__((always_inline)) {
-        const auto g = gradient(width, i);
-        sum.add(width, slot, g);
-        product.add(width, slot, g * (load<width>(x + i) - gradient.mean(width)));
-        if constexpr (residual == Residual::assign) store<width>(dresidual + i, g);
-        if constexpr (residual == Residual::add) store<width>(dresidual + i, load<width>(dresidual + i) + g);
-      });
+      each<W>(
+          layout.run, [&](auto width, std::size_t i, auto slot) __attribute__((always_inline)) {
+            const auto g = gradient(width, i);
+            sum.add(width, slot, g);
+            product.add(width, slot, g * (load<width>(x + i) - gradient.mean(width)));
+            if constexpr (residual == Residual::assign) store<width>(dresidual + i, g);
+            if constexpr (residual == Residual::add) store<width>(dresidual + i, load<width>(dresidual + i) + g);
+          });
       float run_sum[W], run_product[W];
       sum.store_times(1.0f, run_sum, 0, block);
       product.store_times(1.0f, run_product, 0, block);
@@ -172,10 +175,12 @@ NEPENTHE_INLINE void dx_of_chunk(const Pass* pass, Range images) {
       const PerChannel<W> slope(pass->slope, k, layout.block), offset(pass->offset, k, layout.block);
       const float* x = pass->x + gradient.at;
       float* dx = pass->out + gradient.at;
-      each<W>(layout.run, [&](auto width, std::size_t i, auto) __attribute__((always_inline)) {
-        const auto deviation = load<width>(x + i) - gradient.mean(width);
-        store<width>(dx + i, gradient(width, i) * gradient.scale(width) + (deviation * slope(width) + offset(width)));
-      });
+      each<W>(
+          layout.run, [&](auto width, std::size_t i, auto) __attribute__((always_inline)) {
+            const auto deviation = load<width>(x + i) - gradient.mean(width);
+            store<width>(dx + i,
+                         gradient(width, i) * gradient.scale(width) + (deviation * slope(width) + offset(width)));
+          });
     }
   }
 }
@@ -208,7 +213,7 @@ template <bool Relu, Residual residual>
 void backward_dx(CpuExec& exec, const Pass& pass, const Partition& chunks) {
   exec.parallel(chunks.parts(), [&](int part, int) {
     on_isa<dx_of_chunk<16, Relu, residual>, dx_of_chunk<8, Relu, residual>>(exec.isa(), &pass,
-                                                                           chunks[chunks.parts() - 1 - part]);
+                                                                            chunks[chunks.parts() - 1 - part]);
   });
 }
 
@@ -226,8 +231,13 @@ void batch_norm_forward(CpuExec& exec, const BatchNormShape& shape, float* y, fl
   const Partition chunks = chunks_of_images(shape.image.n);
   float* moments = exec.workspace((2 * std::size_t(chunks.parts()) + 1) * channels);
   float* scale = moments + 2 * std::size_t(chunks.parts()) * channels;
-  Pass pass{.layout = layout_of(exec, shape.image), .x = x, .residual = residual, .out = y, .mean = mean,
-            .scale = scale, .beta = beta};
+  Pass pass{.layout = layout_of(exec, shape.image),
+            .x = x,
+            .residual = residual,
+            .out = y,
+            .mean = mean,
+            .scale = scale,
+            .beta = beta};
   exec.parallel(chunks.parts(), [&](int part, int) {
     float* means = moments + 2 * std::size_t(part) * channels;
     on_isa<moments_of_chunk<16>, moments_of_chunk<8>>(exec.isa(), &pass, chunks[part], means, means + channels);
@@ -267,8 +277,13 @@ void batch_norm_inference(CpuExec& exec, const BatchNormShape& shape, float* y, 
     scale[c] = static_cast<float>(gamma[c] / std::sqrt(double{var[c]} + double{shape.eps}));
   }
   normalise(exec, shape,
-            {.layout = layout_of(exec, shape.image), .x = x, .residual = residual, .out = y, .mean = mean,
-             .scale = scale, .beta = beta});
+            {.layout = layout_of(exec, shape.image),
+             .x = x,
+             .residual = residual,
+             .out = y,
+             .mean = mean,
+             .scale = scale,
+             .beta = beta});
 }
 
 void batch_norm_backward(CpuExec& exec, const BatchNormShape& shape, float* dx, float* dresidual,
@@ -282,13 +297,22 @@ void batch_norm_backward(CpuExec& exec, const BatchNormShape& shape, float* dx, 
   float* scale = sums + sums_floats;
   float* slope = scale + channels;
   float* offset = slope + channels;
-  const Pass pass{.layout = layout_of(exec, shape.image), .x = x, .y = y, .dy = dy, .out = dx,
-                  .dresidual = dresidual, .mean = mean, .scale = scale, .beta = beta, .offset = offset,
+  const Pass pass{.layout = layout_of(exec, shape.image),
+                  .x = x,
+                  .y = y,
+                  .dy = dy,
+                  .out = dx,
+                  .dresidual = dresidual,
+                  .mean = mean,
+                  .scale = scale,
+                  .beta = beta,
+                  .offset = offset,
                   .slope = slope};
   scales(channels, scale, gamma, rstd);
 
-  const Residual residual = !shape.add ? Residual::none
-                            : accumulate_residual == Accumulate::assign ? Residual::assign : Residual::add;
+  const Residual residual = !shape.add                                  ? Residual::none
+                            : accumulate_residual == Accumulate::assign ? Residual::assign
+                                                                        : Residual::add;
   const auto with_flags = [&](auto&& call) {
     if (shape.relu) {
       if (residual == Residual::none) return call.template operator()<true, Residual::none>();

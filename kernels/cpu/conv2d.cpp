@@ -36,7 +36,7 @@ Conv2dShape with_images(Conv2dShape shape, std::size_t images) {
 struct Batch {
   Partition chunks;
   ConvPlan* full;
-  ConvPlan* last;  // == full if the last chunk is full too
+  ConvPlan* last;                           // == full if the last chunk is full too
   std::size_t input_floats, output_floats;  // of one image
 
   Batch(CpuExec& exec, ConvKind kind, const Conv2dShape& shape)
@@ -96,11 +96,12 @@ struct FormattedWeights {
 /// sum (count) = terms (parts, stride)[0] + terms[1] + …, in this order.
 template <int W>
 NEPENTHE_INLINE void sum_in_order(std::size_t count, float* sum, const float* terms, int parts, std::size_t stride) {
-  each<W>(count, [&](auto width, std::size_t i, auto) __attribute__((always_inline)) {
-    auto total = load<width>(terms + i);
-    for (int part = 1; part < parts; ++part) total += load<width>(terms + stride * std::size_t(part) + i);
-    store<width>(sum + i, total);
-  });
+  each<W>(
+      count, [&](auto width, std::size_t i, auto) __attribute__((always_inline)) {
+        auto total = load<width>(terms + i);
+        for (int part = 1; part < parts; ++part) total += load<width>(terms + stride * std::size_t(part) + i);
+        store<width>(sum + i, total);
+      });
 }
 
 }  // namespace
@@ -143,8 +144,8 @@ void conv2d_backward_data(CpuExec& exec, const Conv2dShape& shape, float* dx, Ac
   });
 }
 
-void conv2d_backward_weights(CpuExec& exec, const Conv2dShape& shape, float* dw, Accumulate accumulate,
-                             const float* dy, const float* x) {
+void conv2d_backward_weights(CpuExec& exec, const Conv2dShape& shape, float* dw, Accumulate accumulate, const float* dy,
+                             const float* x) {
   with_context("conv2d_backward_weights", shape, [&] {
     const Batch batch(exec, ConvKind::backward_weights, shape);
     const std::size_t stride = std::max(batch.full->weights_floats, batch.last->weights_floats);
@@ -152,8 +153,8 @@ void conv2d_backward_weights(CpuExec& exec, const Conv2dShape& shape, float* dw,
     const int chunks = batch.chunks.parts();
     // A partial gradient for each chunk, their sum, and that as (K, R, S, C); then the threads' scratch memory.
     const std::size_t plain_floats = (shape.weights() + 15) / 16 * 16;
-    float* partial = exec.workspace(stride * std::size_t(chunks + 1) + plain_floats +
-                                    scratch * std::size_t(exec.threads()));
+    float* partial =
+        exec.workspace(stride * std::size_t(chunks + 1) + plain_floats + scratch * std::size_t(exec.threads()));
     float* sum = partial + stride * std::size_t(chunks);
     float* plain = sum + stride;
     float* scratchpads = plain + plain_floats;

@@ -8,9 +8,9 @@ namespace {
 
 template <int W>
 NEPENTHE_INLINE void fill_range(std::size_t count, float* x, float value) {
-  each<W>(count, [&](auto width, std::size_t i, auto) __attribute__((always_inline)) {
-    store<width>(x + i, broadcast<width>(value));
-  });
+  each<W>(
+      count, [&](auto width, std::size_t i, auto)
+                 __attribute__((always_inline)) { store<width>(x + i, broadcast<width>(value)); });
 }
 
 }  // namespace

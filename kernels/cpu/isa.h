@@ -71,9 +71,9 @@ NEPENTHE_INLINE void each(std::size_t count, Step&& step) {
 /// y (count) += x (count); a body.
 template <int W>
 NEPENTHE_INLINE void add_to(std::size_t count, float* y, const float* x) {
-  each<W>(count, [&](auto width, std::size_t i, auto) __attribute__((always_inline)) {
-    store<width>(y + i, load<width>(y + i) + load<width>(x + i));
-  });
+  each<W>(
+      count, [&](auto width, std::size_t i, auto)
+                 __attribute__((always_inline)) { store<width>(y + i, load<width>(y + i) + load<width>(x + i)); });
 }
 
 template <auto Body, class... Arguments>

@@ -11,8 +11,8 @@
 namespace nepenthe::kernels {
 
 struct Layout {
-  int block, blocks;          // channels in a block, blocks in an image
-  std::size_t plane, run;     // H·W, H·W·block
+  int block, blocks;       // channels in a block, blocks in an image
+  std::size_t plane, run;  // H·W, H·W·block
   std::size_t offset(int n, int k) const { return (std::size_t(n) * blocks + k) * run; }
 };
 

@@ -86,9 +86,8 @@ NEPENTHE_INLINE void product_rows(const Product* product, Range rows) {
 
 void multiply(CpuExec& exec, std::size_t rows, const Product& product) {
   const Partition parts{rows, rows_in_part};
-  exec.parallel(parts.parts(), [&](int part, int) {
-    on_isa<product_rows<16>, product_rows<8>>(exec.isa(), &product, parts[part]);
-  });
+  exec.parallel(parts.parts(),
+                [&](int part, int) { on_isa<product_rows<16>, product_rows<8>>(exec.isa(), &product, parts[part]); });
 }
 
 }  // namespace
@@ -103,9 +102,9 @@ void linear_forward(CpuExec& exec, const LinearShape& shape, float* y, const flo
 void linear_backward_data(CpuExec& exec, const LinearShape& shape, float* dx, Accumulate accumulate, const float* dy,
                           const float* w) {
   const auto in = static_cast<std::size_t>(shape.in), out = static_cast<std::size_t>(shape.out);
-  multiply(exec, static_cast<std::size_t>(shape.rows),
-           {.columns = in, .depth = out, .c = dx, .a = dy, .a_row = out, .a_step = 1, .b = w,
-            .accumulate = accumulate});
+  multiply(
+      exec, static_cast<std::size_t>(shape.rows),
+      {.columns = in, .depth = out, .c = dx, .a = dy, .a_row = out, .a_step = 1, .b = w, .accumulate = accumulate});
 }
 
 void linear_backward_weights(CpuExec& exec, const LinearShape& shape, float* dw, float* db, Accumulate accumulate,
@@ -113,9 +112,9 @@ void linear_backward_weights(CpuExec& exec, const LinearShape& shape, float* dw,
   const auto rows = static_cast<std::size_t>(shape.rows);
   const auto in = static_cast<std::size_t>(shape.in), out = static_cast<std::size_t>(shape.out);
   // A thread owns filters, not rows, so that no partial sums are needed.
-  multiply(exec, out,
-           {.columns = in, .depth = rows, .c = dw, .a = dy, .a_row = 1, .a_step = out, .b = x,
-            .accumulate = accumulate});
+  multiply(
+      exec, out,
+      {.columns = in, .depth = rows, .c = dw, .a = dy, .a_row = 1, .a_step = out, .b = x, .accumulate = accumulate});
   for (std::size_t o = 0; o < out; ++o) {
     double sum = 0;
     for (std::size_t r = 0; r < rows; ++r) sum += dy[r * out + o];

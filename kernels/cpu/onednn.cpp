@@ -60,8 +60,7 @@ void adopt(ConvPlan& plan, const Descriptor& descriptor, const memory::desc& wei
   plan.implementation = descriptor.impl_info_str();
 }
 
-void make_primitive(ConvPlan& plan, const dnnl::engine& engine, ConvKind kind, const Descriptors& d,
-                    algorithm method) {
+void make_primitive(ConvPlan& plan, const dnnl::engine& engine, ConvKind kind, const Descriptors& d, algorithm method) {
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   const auto forward = forward_descriptor(engine, d, method, attributes);
@@ -115,8 +114,8 @@ ConvPlan make_plan(const CpuExec& exec, const dnnl::engine& engine, ConvKind kin
 
 }  // namespace
 
-void ConvPlan::execute(ConvKind kind, dnnl::stream& stream, int thread, const float* input,
-                       const float* weights_memory, const float* output, float* scratchpad) {
+void ConvPlan::execute(ConvKind kind, dnnl::stream& stream, int thread, const float* input, const float* weights_memory,
+                       const float* output, float* scratchpad) {
   Operands& memories = operands[static_cast<std::size_t>(thread)];
   // oneDNN knows no const memory; which operand is written follows from the kind.
   memories.input.set_data_handle(const_cast<float*>(input));

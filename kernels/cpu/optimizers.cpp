@@ -40,17 +40,18 @@ NEPENTHE_INLINE void sgd_range(const SgdArguments* arguments, Range range, float
   float* v = arguments->v + range.begin;
   const float* grad = arguments->grad + range.begin;
   const float keep = s.first ? 0.0f : s.momentum, take = s.first ? 1.0f : 1.0f - s.dampening;
-  each<W>(range.end - range.begin, [&](auto width, std::size_t i, auto) __attribute__((always_inline)) {
-    const auto weight = load<width>(w + i);
-    auto step = load<width>(grad + i) + s.weight_decay * weight;
-    if constexpr (Momentum) {
-      // The first step must not read the velocity: it may be anything, NaN too.
-      const auto velocity = s.first ? step : keep * load<width>(v + i) + take * step;
-      store<width>(v + i, velocity);
-      step = Nesterov ? step + s.momentum * velocity : velocity;
-    }
-    store<width>(w + i, weight - lr * step);
-  });
+  each<W>(
+      range.end - range.begin, [&](auto width, std::size_t i, auto) __attribute__((always_inline)) {
+        const auto weight = load<width>(w + i);
+        auto step = load<width>(grad + i) + s.weight_decay * weight;
+        if constexpr (Momentum) {
+          // The first step must not read the velocity: it may be anything, NaN too.
+          const auto velocity = s.first ? step : keep * load<width>(v + i) + take * step;
+          store<width>(v + i, velocity);
+          step = Nesterov ? step + s.momentum * velocity : velocity;
+        }
+        store<width>(w + i, weight - lr * step);
+      });
 }
 
 struct AdamArguments {
@@ -79,16 +80,17 @@ NEPENTHE_INLINE void adam_range(const AdamArguments* arguments, Range range, flo
   const auto step_size = static_cast<float>(lr / arguments->correction1);
   const auto root_factor = static_cast<float>(1 / arguments->correction2_root);
   const float take1 = 1.0f - s.beta1, take2 = 1.0f - s.beta2;
-  each<W>(range.end - range.begin, [&](auto width, std::size_t i, auto) __attribute__((always_inline)) {
-    const auto weight = load<width>(w + i);
-    const auto g = load<width>(grad + i) + s.weight_decay * weight;
-    const auto first_moment = s.beta1 * load<width>(m + i) + take1 * g;
-    const auto second_moment = s.beta2 * load<width>(v + i) + take2 * g * g;
-    store<width>(m + i, first_moment);
-    store<width>(v + i, second_moment);
-    const auto denominator = square_root(second_moment) * root_factor + s.eps;
-    store<width>(w + i, weight - step_size * (first_moment / denominator));
-  });
+  each<W>(
+      range.end - range.begin, [&](auto width, std::size_t i, auto) __attribute__((always_inline)) {
+        const auto weight = load<width>(w + i);
+        const auto g = load<width>(grad + i) + s.weight_decay * weight;
+        const auto first_moment = s.beta1 * load<width>(m + i) + take1 * g;
+        const auto second_moment = s.beta2 * load<width>(v + i) + take2 * g * g;
+        store<width>(m + i, first_moment);
+        store<width>(v + i, second_moment);
+        const auto denominator = square_root(second_moment) * root_factor + s.eps;
+        store<width>(w + i, weight - step_size * (first_moment / denominator));
+      });
 }
 
 }  // namespace
@@ -116,9 +118,8 @@ void adam_step(CpuExec& exec, std::span<const Segment> segments, float* w, float
                                 .settings = settings,
                                 .correction1 = 1 - std::pow(double{settings.beta1}, settings.step),
                                 .correction2_root = std::sqrt(1 - std::pow(double{settings.beta2}, settings.step))};
-  each_part(exec, segments, [&](Range range, float lr) {
-    on_isa<adam_range<16>, adam_range<8>>(exec.isa(), &arguments, range, lr);
-  });
+  each_part(exec, segments,
+            [&](Range range, float lr) { on_isa<adam_range<16>, adam_range<8>>(exec.isa(), &arguments, range, lr); });
 }
 
 }  // namespace nepenthe::kernels

@@ -13,9 +13,9 @@ NEPENTHE_INLINE void means_of_runs(const Layout* layout, Range images, int chann
     for (int k = 0; k < layout->blocks; ++k) {
       const float* from = x + layout->offset(n, k);
       RunSum<W> sum;
-      each<W>(layout->run, [&](auto width, std::size_t i, auto slot) __attribute__((always_inline)) {
-        sum.add(width, slot, load<width>(from + i));
-      });
+      each<W>(
+          layout->run, [&](auto width, std::size_t i, auto slot)
+                           __attribute__((always_inline)) { sum.add(width, slot, load<width>(from + i)); });
       sum.store_times(factor, y + std::size_t(n) * channels, k, layout->block);
     }
   }
@@ -28,14 +28,15 @@ NEPENTHE_INLINE void spread_over_runs(const Layout* layout, Range images, int ch
     for (int k = 0; k < layout->blocks; ++k) {
       float* to = dx + layout->offset(n, k);
       const PerChannel<W> gradient(dy + std::size_t(n) * channels, k, layout->block);
-      each<W>(layout->run, [&](auto width, std::size_t i, auto) __attribute__((always_inline)) {
-        const auto share = gradient(width) * factor;
-        if constexpr (Add) {
-          store<width>(to + i, load<width>(to + i) + share);
-        } else {
-          store<width>(to + i, share);
-        }
-      });
+      each<W>(
+          layout->run, [&](auto width, std::size_t i, auto) __attribute__((always_inline)) {
+            const auto share = gradient(width) * factor;
+            if constexpr (Add) {
+              store<width>(to + i, load<width>(to + i) + share);
+            } else {
+              store<width>(to + i, share);
+            }
+          });
     }
   }
 }

@@ -23,8 +23,9 @@ class ThreadTeam {
 
   using Body = std::function<void(int part, int thread)>;
 
-  /// Calls body(part, thread) for every part in [0, parts), thread being the number of the one that runs it; returns when
-  /// all are done. The first exception of a body is thrown again here. Not to be called from a body, nor by two threads.
+  /// Calls body(part, thread) for every part in [0, parts), thread being the number of the one that runs it; returns
+  /// when all are done. The first exception of a body is thrown again here. Not to be called from a body, nor by two
+  /// threads.
   void run(int parts, const Body& body);
 
  private:

@@ -8,7 +8,7 @@ namespace {
 
 using kernels::BatchNormShape;
 
-const ImageShape images[] = {{1, 1, 1, 16}, {1, 1, 1, 3},  {1, 5, 3, 1},  {3, 7, 5, 5},   {16, 3, 3, 24},
+const ImageShape images[] = {{1, 1, 1, 16},  {1, 1, 1, 3},   {1, 5, 3, 1},    {3, 7, 5, 5},   {16, 3, 3, 24},
                              {17, 5, 5, 16}, {33, 4, 3, 32}, {133, 2, 3, 64}, {2, 33, 31, 8}, {5, 9, 9, 12}};
 
 template <class Check>
@@ -85,8 +85,8 @@ TEST_CASE("batch_norm: forward against the reference") {
   each_case([](const BatchNormShape& s) {
     const Operands o(s);
     const Outputs out = deterministic([&](CpuExec& exec) { return forward(exec, s, o); });
-    const auto expected = reference::batch_norm_forward(s, widened(o.x), widened(o.residual), widened(o.gamma),
-                                                        widened(o.beta));
+    const auto expected =
+        reference::batch_norm_forward(s, widened(o.x), widened(o.residual), widened(o.gamma), widened(o.beta));
     CHECK(relative_error(out[0], expected.y) <= fp32_tolerance);
     CHECK(relative_error(out[1], expected.mean) <= fp32_tolerance);
     CHECK(relative_error(out[2], expected.rstd) <= fp32_tolerance);
@@ -161,9 +161,8 @@ TEST_CASE("batch_norm: backward against the reference") {
         for (const bool aliased : {false, true}) {
           if (aliased && (!s.add || residuals == Accumulate::add)) continue;
           const auto start = before(residuals, s.image.size(), 10);
-          const Outputs out = deterministic([&](CpuExec& exec) {
-            return backward(exec, s, o, saved, residuals, parameters, aliased, start);
-          });
+          const Outputs out = deterministic(
+              [&](CpuExec& exec) { return backward(exec, s, o, saved, residuals, parameters, aliased, start); });
           difference = norm = 0;
           for (std::size_t i = 0; i < s.image.size(); ++i) {
             const std::size_t c = i % std::size_t(s.image.c);

@@ -140,8 +140,8 @@ TEST_CASE("conv2d: the shapes of residual networks run on generated code, whole 
                                  Conv2dShape{n, 32, 32, 16, 32, 3, 2, 1}, Conv2dShape{n, 32, 32, 16, 32, 1, 2, 0},
                                  Conv2dShape{n, 16, 16, 32, 32, 3, 1, 1}, Conv2dShape{n, 16, 16, 32, 64, 3, 2, 1},
                                  Conv2dShape{n, 16, 16, 32, 64, 1, 2, 0}, Conv2dShape{n, 8, 8, 64, 64, 3, 1, 1}}) {
-      for (const auto kind : {kernels::ConvKind::forward, kernels::ConvKind::backward_data,
-                              kernels::ConvKind::backward_weights}) {
+      for (const auto kind :
+           {kernels::ConvKind::forward, kernels::ConvKind::backward_data, kernels::ConvKind::backward_weights}) {
         if (s.c == 3 && kind == kernels::ConvKind::backward_data) continue;  // no one asks for it
         const std::string& name = exec.onednn().plan(exec, kind, s).implementation;
         CAPTURE(text(s));

@@ -7,8 +7,8 @@ namespace {
 
 TEST_CASE("elementwise: fill, add and mean") {
   MESSAGE(exec_with(1).description());
-  for (const std::size_t count : {std::size_t{1}, std::size_t{15}, std::size_t{16}, std::size_t{1000},
-                                  std::size_t{100003}}) {
+  for (const std::size_t count :
+       {std::size_t{1}, std::size_t{15}, std::size_t{16}, std::size_t{1000}, std::size_t{100003}}) {
     const auto x = random_floats(count, 1), y = random_floats(count, 2);
     const Outputs out = deterministic([&](CpuExec& exec) {
       Outputs o{poisoned(count), y, {mean(exec, count, x.data())}};

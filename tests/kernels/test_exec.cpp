@@ -4,8 +4,8 @@
 #include <thread>
 
 #include "harness.h"
-#include "kernels/cpu/thread_team.h"
 #include "kernels/cpu/partition.h"
+#include "kernels/cpu/thread_team.h"
 
 namespace nepenthe::tests {
 namespace {
@@ -33,7 +33,10 @@ TEST_CASE("exec: parallel runs every part once and passes a failure on") {
     exec_with(threads).parallel(100, [&](int part, int) { ++runs[static_cast<std::size_t>(part)]; });
     for (const auto& run : runs) CHECK(run == 1);
     exec_with(threads).parallel(0, [](int, int) { FAIL("no parts"); });
-    CHECK_THROWS_AS(exec_with(threads).parallel(10, [](int part, int) { if (part == 7) throw std::range_error("seven"); }),
+    CHECK_THROWS_AS(exec_with(threads).parallel(10,
+                                                [](int part, int) {
+                                                  if (part == 7) throw std::range_error("seven");
+                                                }),
                     std::range_error);
   }
 }

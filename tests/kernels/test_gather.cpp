@@ -20,8 +20,7 @@ struct Pictures {
   std::vector<std::uint8_t> bytes;
   std::vector<std::int32_t> labels;
 
-  Pictures(int samples_, int h_, int w_)
-      : samples(samples_), h(h_), w(w_), labels(random_labels(samples_, 100, 1)) {
+  Pictures(int samples_, int h_, int w_) : samples(samples_), h(h_), w(w_), labels(random_labels(samples_, 100, 1)) {
     for (const auto byte : random_labels(samples * 3 * h * w, 256, 2)) bytes.push_back(static_cast<std::uint8_t>(byte));
   }
 };
@@ -138,9 +137,9 @@ TEST_CASE("gather: all 81 crops occur about equally often, and half of the pictu
 }
 
 TEST_CASE("gather: other than three channels is refused") {
-  CHECK_THROWS_AS(gather(exec_with(1), {1, 2, 2, 1}, nullptr, nullptr, nullptr, nullptr, nullptr, normalization,
-                         std::nullopt),
-                  std::invalid_argument);
+  CHECK_THROWS_AS(
+      gather(exec_with(1), {1, 2, 2, 1}, nullptr, nullptr, nullptr, nullptr, nullptr, normalization, std::nullopt),
+      std::invalid_argument);
 }
 
 }  // namespace

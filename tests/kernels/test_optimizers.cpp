@@ -68,8 +68,7 @@ TEST_CASE("sgd_step: against the reference, every setting") {
     for (const float dampening : {0.0f, 0.3f}) {
       for (const float weight_decay : {0.0f, 5e-4f}) {
         for (const bool nesterov : {false, true}) {
-          check_sgd({.momentum = momentum, .dampening = dampening, .weight_decay = weight_decay,
-                     .nesterov = nesterov});
+          check_sgd({.momentum = momentum, .dampening = dampening, .weight_decay = weight_decay, .nesterov = nesterov});
         }
       }
     }
@@ -101,9 +100,7 @@ TEST_CASE("adam_step: against the reference") {
   }
 }
 
-TEST_CASE("sgd_step: no segments, nothing happens") {
-  sgd_step(exec_with(2), {}, nullptr, nullptr, nullptr, {});
-}
+TEST_CASE("sgd_step: no segments, nothing happens") { sgd_step(exec_with(2), {}, nullptr, nullptr, nullptr, {}); }
 
 }  // namespace
 }  // namespace nepenthe::tests

@@ -16,8 +16,8 @@ struct BatchNormOutputs {
 /// y = relu?(gamma·(x − mean)·rstd + beta [+ residual]) for given statistics (C).
 template <class T>
 std::vector<T> batch_norm_apply(const kernels::BatchNormShape& s, const std::vector<T>& x,
-                                const std::vector<T>& residual, const std::vector<T>& gamma,
-                                const std::vector<T>& beta, const std::vector<T>& mean, const std::vector<T>& rstd) {
+                                const std::vector<T>& residual, const std::vector<T>& gamma, const std::vector<T>& beta,
+                                const std::vector<T>& mean, const std::vector<T>& rstd) {
   std::vector<T> y(x.size());
   for (std::size_t i = 0; i < x.size(); ++i) {
     const std::size_t c = i % std::size_t(s.image.c);
@@ -53,9 +53,8 @@ struct BatchNormGradients {
 /// `y` decides where the ReLU lets gradients pass.
 template <class T>
 BatchNormGradients<T> batch_norm_backward(const kernels::BatchNormShape& s, const std::vector<T>& dy,
-                                          const std::vector<T>& x, const std::vector<T>& y,
-                                          const std::vector<T>& gamma, const std::vector<T>& mean,
-                                          const std::vector<T>& rstd) {
+                                          const std::vector<T>& x, const std::vector<T>& y, const std::vector<T>& gamma,
+                                          const std::vector<T>& mean, const std::vector<T>& rstd) {
   const auto channels = std::size_t(s.image.c);
   const auto count = static_cast<double>(x.size() / channels);
   BatchNormGradients<T> out{std::vector<T>(x.size()), std::vector<T>(x.size()), std::vector<T>(channels),

@@ -39,8 +39,9 @@ struct World {
     fs::create_directories(root);
     REQUIRE(run("make_synthetic_data --out data --train 60 --test 20 --classes 4").exit_code == 0);
     REQUIRE(run("train_model --data data --model resnet20 --epochs 1 --out model.safetensors --quiet").exit_code == 0);
-    REQUIRE(run("train_sisa --data data --model resnet20 --shards 2 --slices 2 --epochs 1,1 --batch 16 --out run --quiet")
-                .exit_code == 0);
+    REQUIRE(
+        run("train_sisa --data data --model resnet20 --shards 2 --slices 2 --epochs 1,1 --batch 16 --out run --quiet")
+            .exit_code == 0);
   }
   ~World() { fs::remove_all(root); }
 
@@ -116,7 +117,8 @@ TEST_CASE("results as JSON") {
   const auto json = nlohmann::json::parse(slurp(world().root / "result.json"));
   CHECK(json.at("splits").at("test").at("count") == 20);
   CHECK(json.at("splits").at("train").at("count") == 60);
-  for (const char* key : {"program", "version", "configuration", "seed", "device", "precision"}) CHECK(json.contains(key));
+  for (const char* key : {"program", "version", "configuration", "seed", "device", "precision"})
+    CHECK(json.contains(key));
   CHECK(json.at("configuration").at("model") == "resnet20");
 
   CHECK(world().run("eval_mia --run run --forget range:0-30 --json result.json --quiet").exit_code == 0);
@@ -130,7 +132,9 @@ TEST_CASE("results as JSON") {
   CHECK(world().run("unlearn_sisa --run run --forget range:0-3 --dry-run --json result.json --quiet").exit_code == 0);
   const auto plan = nlohmann::json::parse(slurp(world().root / "result.json"));
   CHECK(plan.at("plan").at("sample_passes") == 12 + 27);
-  CHECK(world().run("bench_step --model resnet20 --batch 4 --steps 3 --warmup 1 --json result.json --quiet").exit_code == 0);
+  CHECK(
+      world().run("bench_step --model resnet20 --batch 4 --steps 3 --warmup 1 --json result.json --quiet").exit_code ==
+      0);
   CHECK(nlohmann::json::parse(slurp(world().root / "result.json")).at("bench").at("step_ms").at("median") > 0);
   fs::remove(world().root / "result.json");
 }
@@ -140,7 +144,8 @@ TEST_CASE("per-sample files") {
   for (const char* name : {"losses/shard-0/test.npy", "losses/mean_posterior/test.npy", "logits/shard-1/test.npy"}) {
     CHECK(fs::exists(world().root / name));
   }
-  CHECK(world().run("eval_mia --member-losses losses/shard-0/test.npy --nonmember-losses losses/shard-1/test.npy --quiet")
+  CHECK(world()
+            .run("eval_mia --member-losses losses/shard-0/test.npy --nonmember-losses losses/shard-1/test.npy --quiet")
             .exit_code == 0);
   fs::remove_all(world().root / "losses");
   fs::remove_all(world().root / "logits");
@@ -194,7 +199,8 @@ TEST_CASE("wrong forget specifications") {
   check_refused(unlearn + "random:0", 2, {"random:0"});
   check_refused(unlearn + "everything", 2, {"everything"});
   check_refused("unlearn_sisa --run run", 2, {"--forget"});
-  check_refused("train_model --data data --model resnet20 --epochs 1 --out x.safetensors --exclude range:0-60", 2, {"none is left"});
+  check_refused("train_model --data data --model resnet20 --epochs 1 --out x.safetensors --exclude range:0-60", 2,
+                {"none is left"});
   for (const char* name : {"text.ids", "negative.ids", "large.ids", "empty.ids"}) fs::remove(world().root / name);
 }
 
@@ -219,14 +225,16 @@ TEST_CASE("impossible runs") {
   check_refused(eval + "data --precision bf16", 2, {"bf16"});
   check_refused(eval + "data --threads -1", 2, {"threads"});
   check_refused(eval + "data --json nowhere/x.json", 2, {"nowhere"});
-  check_refused("train_model --data data --model resnet20 --epochs 3 --lr 1e30 --out new.safetensors", 1, {"loss", "epoch"});
+  check_refused("train_model --data data --model resnet20 --epochs 3 --lr 1e30 --out new.safetensors", 1,
+                {"loss", "epoch"});
 }
 
 TEST_CASE("wrong weights") {
   const auto evaluate = [](const std::string& file, int exit_code, std::initializer_list<const char*> words) {
     check_refused("eval_model --model resnet20 --data data --weights " + file, exit_code, words);
   };
-  check_refused("eval_model --model resnet32 --data data --weights model.safetensors", 1, {"model.safetensors", "resnet32"});
+  check_refused("eval_model --model resnet32 --data data --weights model.safetensors", 1,
+                {"model.safetensors", "resnet32"});
   const std::string good = slurp(world().root / "model.safetensors");
   const auto variant = [](const std::string& bytes) { write(world().root / "bad.safetensors", bytes); };
   variant(good.substr(0, good.size() / 2));
@@ -275,7 +283,8 @@ TEST_CASE("a full disk leaves no half-written file") {
     fs::remove(small);
     return;
   }
-  check_refused("train_model --data data --model resnet20 --epochs 1 --out small/model.safetensors", 1, {"No space left"});
+  check_refused("train_model --data data --model resnet20 --epochs 1 --out small/model.safetensors", 1,
+                {"No space left"});
   check_refused("train_sisa --data data --model resnet20 --out small/run", 1, {"No space left"});
   check_refused("make_synthetic_data --out small/data --train 1000", 1, {"No space left"});
   ::umount(small.c_str());

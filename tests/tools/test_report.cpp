@@ -41,7 +41,8 @@ TEST_CASE("JSON as other programs expect it") {
   CHECK(to_json(MiaOutcome{.mia = {}, .reason = "too few"}).is_null());
   const Mia mia{.mean = 0.6, .scores = {0.5, 0.7}, .auc = 0.65, .tpr_at_fpr = {{"0.001", 0.1}, {"0.01", 0.2}}};
   const auto attack = to_json(MiaOutcome{.mia = mia, .reason = {}});
-  for (const char* key : {"mean", "standard_error", "interval", "scores", "auc", "tpr_at_fpr", "members", "nonmembers"}) {
+  for (const char* key :
+       {"mean", "standard_error", "interval", "scores", "auc", "tpr_at_fpr", "members", "nonmembers"}) {
     CHECK(attack.contains(key));
   }
   CHECK(attack["tpr_at_fpr"]["0.01"] == 0.2);

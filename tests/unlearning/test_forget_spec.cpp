@@ -25,8 +25,8 @@ using Ids = std::vector<std::int32_t>;
 // 200 samples of 10 classes (number 9 has none) in 3 coarse ones.
 struct World {
   Ids labels, coarse, permutation = make_permutation(200, 7);
-  std::vector<std::string> names = {"apple", "aquarium_fish", "baby", "bear",  "beaver",
-                                    "Apple", "7",             "bed",  "pear", "unicorn"};
+  std::vector<std::string> names = {"apple", "aquarium_fish", "baby", "bear",   "beaver", "Apple",
+                                    "7",     "bed",           "pear", "unicorn"};
   std::vector<std::string> coarse_names = {"fish", "flowers", "people"};
   std::filesystem::path folder;
 
@@ -267,8 +267,9 @@ TEST_CASE("forget spec: random unions against sets, and random text is refused o
   }
   const std::string alphabet = "range:ids:class:coarse:random:0123456789.,-@ e";
   for (int round = 0; round < 20'000; ++round) {
-    std::string spec = below(2) ? std::vector<std::string>{"range:", "ids:", "class:", "coarse:", "random:"}[
-                                      static_cast<std::size_t>(below(5))] : "";
+    std::string spec = below(2) ? std::vector<std::string>{"range:", "ids:", "class:", "coarse:",
+                                                           "random:"}[static_cast<std::size_t>(below(5))]
+                                : "";
     const int letters = static_cast<int>(alphabet.size());
     for (int i = below(12); i > 0; --i) spec += alphabet[static_cast<std::size_t>(below(letters))];
     try {

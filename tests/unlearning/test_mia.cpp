@@ -239,7 +239,7 @@ TEST_CASE("mia: splits have scikit-learn's numbers and are stratified") {
       larger += 2 * members > test;
       different.insert(fold.test);
     }
-    if (n >= 100) CHECK(different.size() == 10);  // 2 of 20 may well come twice
+    if (n >= 100) CHECK(different.size() == 10);            // 2 of 20 may well come twice
     if (test % 2 == 1) CHECK((larger > 0 && larger < 10));  // one seed, checked to toss both sides
     CHECK(folds[3].test == stratified_shuffle_splits(n, 5, 3)[3].test);
     CHECK(folds[3].test != stratified_shuffle_splits(n, 5, 4)[3].test);

@@ -199,8 +199,8 @@ TEST_CASE("sisa plan: chains of random requests against the definition") {
       const SisaWork scratch = plan.training(all);
       for (const ShardWork& shard : work.shards)
         for (const StageWork& stage : shard.stages) {
-          const StageWork& same = scratch.shards[static_cast<std::size_t>(shard.shard)]
-                                      .stages[static_cast<std::size_t>(stage.stage - 1)];
+          const StageWork& same =
+              scratch.shards[static_cast<std::size_t>(shard.shard)].stages[static_cast<std::size_t>(stage.stage - 1)];
           CHECK(same.samples == stage.samples);
           CHECK(same.skipped == stage.skipped);
         }

@@ -37,7 +37,7 @@ nlohmann::ordered_json configuration(const CLI::App& app) {
     if (option_name == "help" || option_name == "version" || option_name == "json" || option_name == "quiet") continue;
     if (option->count() == 0) {
       options[option_name] = option->get_default_str().empty() ? nlohmann::ordered_json(nullptr)
-                                                                : nlohmann::ordered_json(option->get_default_str());
+                                                               : nlohmann::ordered_json(option->get_default_str());
     } else {
       options[option_name] = CLI::detail::join(option->results(), ",");
     }

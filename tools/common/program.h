@@ -58,8 +58,8 @@ class Program {
   std::unique_ptr<nlohmann::ordered_json> result_;
 };
 
-/// --batch --optimizer --lr --momentum --nesterov --dampening --weight-decay --schedule --augment, with `recipe`'s values as defaults;
-/// fills `recipe`.
+/// --batch --optimizer --lr --momentum --nesterov --dampening --weight-decay --schedule --augment, with `recipe`'s
+/// values as defaults; fills `recipe`.
 void add_recipe_options(CLI::App& app, Recipe& recipe);
 
 /// Throws UsageError where `path` exists already.

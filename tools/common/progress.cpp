@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-
 #include <algorithm>
 #include <cmath>
 #include <csignal>
@@ -25,7 +24,6 @@ bool is_terminal() {
   static const bool terminal = isatty(STDERR_FILENO) != 0;
   return terminal;
 }
-
 
 }  // namespace
 

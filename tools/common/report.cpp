@@ -88,14 +88,10 @@ Json to_json(const Metrics& metrics) {
 Json to_json(const MiaOutcome& outcome) {
   if (!outcome.mia) return nullptr;
   const Mia& mia = *outcome.mia;
-  return {{"mean", mia.mean},
-          {"standard_error", mia.standard_error},
-          {"interval", mia.interval},
-          {"scores", mia.scores},
-          {"auc", mia.auc},
-          {"tpr_at_fpr", mia.tpr_at_fpr},
-          {"members", mia.members},
-          {"nonmembers", mia.nonmembers}};
+  return {{"mean", mia.mean},         {"standard_error", mia.standard_error},
+          {"interval", mia.interval}, {"scores", mia.scores},
+          {"auc", mia.auc},           {"tpr_at_fpr", mia.tpr_at_fpr},
+          {"members", mia.members},   {"nonmembers", mia.nonmembers}};
 }
 
 Json cost_json(std::int64_t sample_passes, std::int64_t macs, double train_seconds, double eval_seconds) {

@@ -21,7 +21,9 @@ void add_single_model_options(Program& program, SingleModelOptions& options) {
   app.add_option("--model", options.training.model, "resnet20, resnet32, resnet44 or resnet56")->type_name("NAME");
   app.add_option("--epochs", options.training.recipe.epochs, "Passes over the data");
   add_recipe_options(app, options.training.recipe);
-  app.add_option("--out", options.training.out, "The checkpoint to write (.safetensors)")->type_name("FILE")->required();
+  app.add_option("--out", options.training.out, "The checkpoint to write (.safetensors)")
+      ->type_name("FILE")
+      ->required();
   app.add_flag("--resume", options.training.resume, "Continue an interrupted training");
 }
 
@@ -66,8 +68,7 @@ void run_single_model(Program& program, SingleModelOptions& options) {
   json["checkpoint"] = {{"file", training.out.string()}, {"sha256", result.digest}};
   json["train_loss"] = result.training.loss;
   json["splits"] = {{"test", to_json(test)}};
-  json["cost"] =
-      cost_json(result.training.sample_passes, result.multiply_adds, result.training.seconds, eval_seconds);
+  json["cost"] = cost_json(result.training.sample_passes, result.multiply_adds, result.training.seconds, eval_seconds);
 }
 
 }  // namespace nepenthe

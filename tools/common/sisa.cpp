@@ -17,7 +17,8 @@ using Json = nlohmann::ordered_json;
 
 Dataset read_run_data(const SisaRun& run, const std::filesystem::path& folder) {
   if (folder.empty() && !std::filesystem::is_directory(run.data_folder())) {
-    throw UsageError(fmt::format("the run's data is no longer at {}; --data says where it is now", run.data_folder().string()));
+    throw UsageError(
+        fmt::format("the run's data is no longer at {}; --data says where it is now", run.data_folder().string()));
   }
   Dataset dataset = read_dataset(folder.empty() ? run.data_folder() : folder);
   run.check_data(dataset);
@@ -27,8 +28,8 @@ Dataset read_run_data(const SisaRun& run, const std::filesystem::path& folder) {
 void warn_of_another_device(Program& program, const SisaRun& run) {
   const std::string here = program.device().description();
   if (run.made_on() != here) {
-    program.say(fmt::format("note: the run was made on {}, this is {}: results may differ in the last bits", run.made_on(),
-                            here));
+    program.say(fmt::format("note: the run was made on {}, this is {}: results may differ in the last bits",
+                            run.made_on(), here));
   }
 }
 
@@ -36,16 +37,24 @@ SisaRun::Cost complete_run(SisaRun& run, const Dataset& dataset, Device& device,
   try {
     return run.complete(dataset, device, observer);
   } catch (const Interrupted& interrupted) {
-    throw Interrupted(fmt::format("{}; train_sisa --out {} --resume continues", interrupted.what(), run.folder().string()));
+    throw Interrupted(
+        fmt::format("{}; train_sisa --out {} --resume continues", interrupted.what(), run.folder().string()));
   }
 }
 
 Json run_json(const SisaRun& run) {
   const SisaConfig& config = run.config();
-  return {{"folder", run.folder().string()}, {"model", config.model},         {"classes", config.classes},
-          {"samples", config.samples},       {"shards", config.shards},       {"epochs", config.epochs},
-          {"recipe", to_json(config.recipe)}, {"seed", config.seed},           {"data_digest", config.data_digest},
-          {"made_on", run.made_on()},        {"forgotten", run.forgotten().size()}};
+  return {{"folder", run.folder().string()},
+          {"model", config.model},
+          {"classes", config.classes},
+          {"samples", config.samples},
+          {"shards", config.shards},
+          {"epochs", config.epochs},
+          {"recipe", to_json(config.recipe)},
+          {"seed", config.seed},
+          {"data_digest", config.data_digest},
+          {"made_on", run.made_on()},
+          {"forgotten", run.forgotten().size()}};
 }
 
 Json run_cost_json(const SisaRun& run, Device& device, const SisaRun::Cost& cost, double eval_seconds) {
