@@ -23,8 +23,8 @@ struct DeviceSettings {
 
 class Device {
  public:
-  /// Throws UsageError for a kind, precision or thread count that this build or machine does not have; nothing falls
-  /// back silently.
+  /// Throws UsageError for a kind, precision or thread count that there is not, Error for a device that this build or
+  /// machine lacks; nothing falls back silently.
   explicit Device(const DeviceSettings& settings = {});
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
@@ -34,7 +34,6 @@ class Device {
   Precision precision() const { return precision_; }
   /// For people and results, for example "CPU (AMD EPYC, x86-64-v4)".
   std::string description() const;
-  std::string kind() const { return "cpu"; }
   /// Why `auto` took this device; empty when the kind was named.
   const std::string& reason() const { return reason_; }
 

@@ -105,6 +105,14 @@ StepResult train_step(Network& network, const ImageSet::Batch& batch, Optimizer&
 
 }  // namespace
 
+bool is_training_state(const std::filesystem::path& file, const std::string& identity) {
+  try {
+    return read_safetensors(file).metadata["identity"] == identity;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 std::vector<int> batch_sizes(int samples, int batch) {
   std::vector<int> sizes;
   for (int begin = 0; begin < samples; begin += batch) sizes.push_back(std::min(batch, samples - begin));
@@ -173,11 +181,14 @@ TrainingResult train(Network& network, const ImageSet& images, const TrainingJob
     if (!last && !job.state_file.empty()) save_state(job, network, optimizer, {epoch + 1, 0});
   }
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-  // A loss tells of the weights before its step; this is for the last one.
-  const std::vector<float> values =
-      device.download(network.parameters().values(), network.parameters().layout().parameter_floats());
-  if (!std::ranges::all_of(values, [](float value) { return std::isfinite(value); })) {
-    diverged(job, "the last step left weights that are not finite");
+  // A loss tells of the weights before its step; this is for the last one, and for statistics, which no loss sees.
+  const Parameters& parameters = network.parameters();
+  const auto all_finite = [](const std::vector<float>& values) {
+    return std::ranges::all_of(values, [](float value) { return std::isfinite(value); });
+  };
+  if (!all_finite(device.download(parameters.values(), parameters.layout().parameter_floats())) ||
+      !all_finite(device.download(parameters.statistics(), parameters.layout().statistic_floats()))) {
+    diverged(job, "the training left weights that are not finite");
   }
   return result;
 }

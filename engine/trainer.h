@@ -50,7 +50,7 @@ struct TrainingJob {
 struct TrainingResult {
   std::int64_t sample_passes = 0;  // of this call; fewer than the whole job's where it was resumed
   double seconds = 0;              // likewise; training alone, device synchronised
-  double loss = 0;                 // mean over the last epoch
+  double loss = 0;                 // mean over the last epoch, likewise
 };
 
 /// Trains `network` from its present weights (or from the job's state file, where there is one of the same identity)
@@ -58,6 +58,9 @@ struct TrainingResult {
 /// of one sample joins the one before. Throws Error where a loss is not finite, saying in which epoch and step, and
 /// Interrupted.
 TrainingResult train(Network& network, const ImageSet& images, const TrainingJob& job, Observer& observer);
+
+/// Whether `file` is there and holds the state of a training with this identity.
+bool is_training_state(const std::filesystem::path& file, const std::string& identity);
 
 /// The sizes of an epoch's batches.
 std::vector<int> batch_sizes(int samples, int batch);

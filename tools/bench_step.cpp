@@ -50,7 +50,6 @@ ImageSet made_up_pictures(Device& device, int count, int classes) {
 
 int main(int argc, char** argv) {
   Program program("bench_step", "Times training or evaluation steps on made-up pictures");
-  program.add_device_options();
   std::string model = "resnet32", mode = "train";
   int batch = 128, steps = 30, warmup = 5;
   CLI::App& app = program.app();

@@ -43,7 +43,7 @@ void attack_one(Program& program, const MiaOutcome& outcome) {
   fmt::print("{}", table.text());
   print_reason("attack", outcome);
   program.result()["mia"] = to_json(outcome);
-  if (!outcome.mia) program.result()["reason"] = outcome.reason;
+  if (!outcome.mia) program.result()["mia_reason"] = outcome.reason;
 }
 
 void attack_subject(Program& program, const SubjectOptions& options, const MiaSettings& settings) {

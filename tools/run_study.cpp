@@ -117,7 +117,6 @@ std::pair<int, int> compare_checkpoints(const SisaRun& a, const SisaRun& b) {
 
 int main(int argc, char** argv) {
   Program program("run_study", "Trains with SISA, unlearns, retrains without the forget set, and compares the three");
-  program.add_device_options();
   std::string preset = "quick", forget;
   std::filesystem::path data, out;
   // The quick preset: some minutes on two cores. Adam without augmentation learns a few hundred pictures by heart

@@ -12,7 +12,10 @@ int main(int argc, char** argv) {
   Program program("train_model", "Trains one network on a data set, or on what --exclude leaves of it");
   SingleModelOptions options{.training = {.model = "resnet32", .recipe = {.epochs = 200}}};
   add_single_model_options(program, options);
-  program.app().add_option("--weights", options.training.weights, "Start from these weights")->type_name("FILE");
+  program.app()
+      .add_option("--weights", options.training.weights, "Start from these weights")
+      ->check(CLI::ExistingFile)
+      ->type_name("FILE");
   program.app().add_option("--exclude", options.left_out, "Leave these samples out")->type_name("SPEC");
   return program.run(argc, argv, [&] { run_single_model(program, options); });
 }

@@ -43,6 +43,9 @@ SisaRun create_run(Program& program, const Options& options) {
 
 /// With --resume the run's own configuration counts; an option that says otherwise is a mistake.
 SisaRun resume_run(const CLI::App& app, const Options& options) {
+  if (!options.exclude.empty() || !options.weights.empty()) {
+    throw UsageError("--resume: leave out --exclude and --weights; unlearn_sisa makes a run forget more");
+  }
   SisaRun run = SisaRun::open(options.out);
   const auto require = [&](const std::string& option, bool same) {
     if (app.count(option) > 0 && !same) {
@@ -68,7 +71,6 @@ SisaRun resume_run(const CLI::App& app, const Options& options) {
 
 int main(int argc, char** argv) {
   Program program("train_sisa", "Trains all shards of a SISA run, with a checkpoint after every slice");
-  program.add_device_options();
   Options options;
   CLI::App& app = program.app();
   app.add_option("--data", options.data, "Folder of CIFAR-100 or CIFAR-10 binary files")->type_name("DIR");
@@ -81,7 +83,9 @@ int main(int argc, char** argv) {
   double fc_lr = 0;
   CLI::Option* fc_lr_option =
       app.add_option("--fc-lr", fc_lr, "Learning rate of the last layer, where it differs")->default_str("");
-  app.add_option("--weights", options.weights, "Start every shard from these weights")->type_name("FILE");
+  app.add_option("--weights", options.weights, "Start every shard from these weights")
+      ->check(CLI::ExistingFile)
+      ->type_name("FILE");
   app.add_option("--exclude", options.exclude, "Leave these samples out")->type_name("SPEC");
   app.add_flag("--resume", options.resume, "Continue an interrupted run");
 

@@ -9,6 +9,8 @@ int main(int argc, char** argv) {
   add_single_model_options(program, options);
   program.app()
       .add_option("--weights", options.training.weights, "The network to fine-tune")
+      ->check(CLI::ExistingFile)
+
       ->type_name("FILE")
       ->required();
   program.app().add_option("--forget", options.left_out, "The samples to unlearn")->type_name("SPEC")->required();

@@ -14,7 +14,6 @@ using namespace nepenthe;
 
 int main(int argc, char** argv) {
   Program program("unlearn_sisa", "Makes a SISA run forget samples, as if it had never seen them");
-  program.add_device_options();
   std::filesystem::path run_folder, data;
   std::string forget;
   bool dry_run = false, resume = false;
@@ -30,6 +29,12 @@ int main(int argc, char** argv) {
     SisaRun run = SisaRun::open(run_folder);
     const Dataset dataset = read_run_data(run, data);
     SisaWork work = run.pending();
+    if (!resume && work.sample_passes() > 0) {
+      throw Error(
+          fmt::format("{}: the run is not finished; train_sisa --out {} --resume, or unlearn_sisa --run {} "
+                      "--resume after an interrupted request, finishes it",
+                      run_folder.string(), run_folder.string(), run_folder.string()));
+    }
     std::vector<std::int32_t> ids;
     if (!resume) {
       ids = resolve_forget_spec(forget, forget_context(dataset, run.plan().permutation(), run.config().seed));
@@ -39,7 +44,9 @@ int main(int argc, char** argv) {
     fmt::print("{}", plan_table(work));
     auto& json = program.result();
     json["run"] = run_json(run);
-    json["request"] = {{"forget", forget}, {"samples", ids.size()}, {"newly_forgotten", work.newly_forgotten}};
+    if (!resume) {
+      json["request"] = {{"forget", forget}, {"samples", ids.size()}, {"newly_forgotten", work.newly_forgotten}};
+    }
     json["plan"] = plan_json(work);
     if (dry_run) return;
 
@@ -47,7 +54,8 @@ int main(int argc, char** argv) {
     if (!resume) run.forget(ids, {{"forget", forget}});
     ProgressBar bar(program.quiet());
     const SisaRun::Cost cost = complete_run(run, dataset, program.device(), bar);
-    fmt::print("\nforgotten: {} samples, {} in all; {} sample passes in {}\n", grouped(work.newly_forgotten),
+    fmt::print("\n{}{} samples forgotten in all; {} sample passes in {}\n",
+               resume ? "" : fmt::format("{} samples newly forgotten, ", grouped(work.newly_forgotten)),
                grouped(static_cast<std::int64_t>(run.forgotten().size())), grouped(cost.sample_passes),
                duration(cost.train_seconds));
     json["run"] = run_json(run);

@@ -55,6 +55,7 @@ std::vector<EvaluationSet> evaluation_sets(const std::vector<std::string>& names
     } else if (set_name == "forget") {
       sets.push_back({set_name, false, forgotten});
     } else if (set_name == "retain") {
+      require_something_retained(dataset.train.count(), forgotten);
       sets.push_back({set_name, false, retained_ids(dataset.train.count(), forgotten)});
     } else {
       throw UsageError(fmt::format("--split {}: test, train, forget and retain are known", set_name));

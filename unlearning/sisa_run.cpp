@@ -2,19 +2,22 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <charconv>
 #include <chrono>
 #include <cstring>
 #include <ctime>
+#include <functional>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <span>
 #include <system_error>
+#include <utility>
 
 #include "engine/error.h"
 #include "engine/file.h"
@@ -31,7 +34,7 @@ using Json = nlohmann::ordered_json;
 namespace fs = std::filesystem;
 
 constexpr const char* run_file = "run.json";
-constexpr const char* forgotten_file = "forgotten.txt";
+constexpr const char* forgotten_file = "forgotten.json";
 constexpr const char* manifest_file = "manifest.jsonl";
 constexpr const char* lineage_key = "lineage";
 
@@ -70,31 +73,25 @@ SisaConfig config_from_json(Json json) {
   return config;
 }
 
-std::string as_lines(std::span<const std::int32_t> ids) {
-  std::string text;
-  for (const std::int32_t id : ids) text += fmt::format("{}\n", id);
-  return text;
+void write_forgotten(const fs::path& folder, const std::vector<std::int32_t>& ids) {
+  const Json json{{"count", ids.size()}, {"digest", digest(ids)}, {"ids", ids}};
+  write_file_atomically(folder / forgotten_file, json.dump() + "\n");
 }
 
-std::vector<std::int32_t> read_ids(const fs::path& path, int samples) {
-  const std::vector<std::byte> file = read_file(path);
-  std::string_view text = as_text(file);
-  std::vector<std::int32_t> ids;
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    std::int32_t id = -1;
-    const auto [rest, status] = std::from_chars(text.data(), text.data() + end, id);
-    if (status != std::errc() || rest != text.data() + end || id < 0 || id >= samples) {
-      throw Error(
-          fmt::format("{}: line {} is no id below {}; the run is damaged", path.string(), ids.size() + 1, samples));
-    }
-    ids.push_back(id);
-    text.remove_prefix(std::min(end + 1, text.size()));
+std::vector<std::int32_t> read_forgotten(const fs::path& folder, int samples) {
+  const fs::path path = folder / forgotten_file;
+  const std::vector<std::byte> text = read_file(path);
+  const Json json = Json::parse(as_text(text));
+  const auto ids = json.at("ids").get<std::vector<std::int32_t>>();
+  const bool ascending = std::ranges::adjacent_find(ids, std::ranges::greater_equal()) == ids.end();
+  const bool in_range = ids.empty() || (ids.front() >= 0 && ids.back() < samples);
+  if (!ascending || !in_range || json.at("digest") != digest(ids)) {
+    throw Error(fmt::format("{}: the ids do not fit their digest; the run is damaged", path.string()));
   }
   return ids;
 }
 
-/// The ids of slice `stage` alone that are left, and those of the slices before: what a stage's lineage records.
+/// What a stage's checkpoint is made from: its predecessor, and `ids`, those of slices 1 … t that are left.
 std::string next_lineage(const std::string& before, const StageWork& work, std::span<const std::int32_t> ids) {
   return digest(
       fmt::format("{} stage {} {} {}", before, work.stage, work.skipped ? "skipped" : "trained", digest(ids)));
@@ -112,8 +109,8 @@ std::string utc_now() {
 /// A folder under a temporary name that gets its real one when all is done, or vanishes.
 class FolderInTheMaking {
  public:
-  explicit FolderInTheMaking(const fs::path& folder) : folder_(folder), temporary_(folder.string() + ".partial") {
-    fs::remove_all(temporary_);
+  explicit FolderInTheMaking(const fs::path& folder)
+      : folder_(folder), temporary_(fmt::format("{}.partial-{}", folder.string(), getpid())) {
     fs::create_directories(temporary_);
   }
   ~FolderInTheMaking() {
@@ -129,6 +126,12 @@ class FolderInTheMaking {
   fs::path folder_, temporary_;
 };
 
+/// "run" for "run/" too.
+fs::path without_slash(const fs::path& folder) {
+  const fs::path normal = folder.lexically_normal();
+  return normal.has_filename() ? normal : normal.parent_path();
+}
+
 }  // namespace
 
 SisaRun::SisaRun(fs::path folder, SisaConfig config)
@@ -136,8 +139,9 @@ SisaRun::SisaRun(fs::path folder, SisaConfig config)
       config_(std::move(config)),
       plan_(make_permutation(config_.samples, config_.seed), config_.shards, config_.epochs) {}
 
-SisaRun SisaRun::create(const fs::path& folder, SisaConfig config, const Dataset& dataset,
+SisaRun SisaRun::create(const fs::path& wanted_folder, SisaConfig config, const Dataset& dataset,
                         const std::vector<std::int32_t>& excluded, const fs::path& weights, Device& device) {
+  const fs::path folder = without_slash(wanted_folder);
   if (fs::exists(folder)) {
     throw UsageError(
         fmt::format("{} exists already; another name, --resume, or removing it would be right", folder.string()));
@@ -155,6 +159,7 @@ SisaRun SisaRun::create(const fs::path& folder, SisaConfig config, const Dataset
   run.forgotten_ = excluded;
   run.data_folder_ = fs::absolute(dataset.folder);
   run.made_on_ = device.description();
+  run.test_digest_ = dataset.test.digest;
   write_file_atomically(run.folder_ / run_file, Json{{"format", 1},
                                                      {"configuration", to_json(run.config_)},
                                                      {"permutation_digest", digest(run.plan_.permutation())},
@@ -163,7 +168,7 @@ SisaRun SisaRun::create(const fs::path& folder, SisaConfig config, const Dataset
                                                      {"device", run.made_on_}}
                                                         .dump(2) +
                                                     "\n");
-  write_file_atomically(run.folder_ / forgotten_file, as_lines(excluded));
+  write_forgotten(run.folder_, excluded);
   for (int shard = 0; shard < run.config_.shards; ++shard) {
     const RandomStream stream{
         .seed = run.config_.seed, .purpose = purpose::initialization, .shard = static_cast<std::uint32_t>(shard)};
@@ -181,8 +186,7 @@ SisaRun SisaRun::create(const fs::path& folder, SisaConfig config, const Dataset
 SisaRun SisaRun::open(const fs::path& folder) {
   const fs::path path = folder / run_file;
   if (!fs::exists(path)) {
-    throw UsageError(
-        fmt::format("--run {}: no SISA run is there (no {}); train_sisa makes one", folder.string(), run_file));
+    throw UsageError(fmt::format("{}: no SISA run is there (no {}); train_sisa makes one", folder.string(), run_file));
   }
   try {
     const std::vector<std::byte> text = read_file(path);
@@ -194,8 +198,11 @@ SisaRun SisaRun::open(const fs::path& folder) {
     }
     run.data_folder_ = json.at("data_folder").get<std::string>();
     run.made_on_ = json.at("device").get<std::string>();
-    run.forgotten_ = read_ids(folder / forgotten_file, run.config_.samples);
+    run.test_digest_ = json.at("test_data_digest").get<std::string>();
+    run.forgotten_ = read_forgotten(folder, run.config_.samples);
     return run;
+  } catch (const UsageError& error) {  // what would be a wrong argument elsewhere is damage here
+    throw Error(fmt::format("{}: damaged: {}", path.string(), error.what()));
   } catch (const nlohmann::json::exception& error) {
     throw Error(fmt::format("{}: damaged: {}", path.string(), error.what()));
   }
@@ -206,6 +213,10 @@ void SisaRun::check_data(const Dataset& dataset) const {
     throw UsageError(fmt::format("--data {}: not the data of this run (SHA-256 {}…, the run's is {}…); {} was",
                                  dataset.folder.string(), dataset.train.digest.substr(0, 12),
                                  config_.data_digest.substr(0, 12), data_folder_.string()));
+  }
+  if (dataset.test.digest != test_digest_) {
+    throw UsageError(fmt::format("--data {}: its test part is not this run's; {} has it", dataset.folder.string(),
+                                 data_folder_.string()));
   }
 }
 
@@ -229,19 +240,52 @@ std::vector<std::string> SisaRun::lineages(int shard) const {
 }
 
 int SisaRun::valid_checkpoints(int shard) const {
+  const auto lineage_of = [](const fs::path& path) -> std::string {
+    try {
+      return read_safetensors(path).metadata[lineage_key];
+    } catch (const Error&) {  // missing or damaged: made again
+      return "";
+    }
+  };
   int valid = 0;
   for (const std::string& lineage : lineages(shard)) {
-    const fs::path path = checkpoint(shard, valid);
-    if (!fs::exists(path)) break;
-    const StateDict state = read_safetensors(path);
-    const auto found = state.metadata.find(lineage_key);
-    if (found == state.metadata.end() || found->second != lineage) break;
+    if (lineage_of(checkpoint(shard, valid)) != lineage) break;
     ++valid;
   }
   if (valid == 0) {
-    throw Error(fmt::format("{}: missing or not of this run; the run is damaged", checkpoint(shard, 0).string()));
+    throw Error(fmt::format("{}: missing, damaged or not of this run; the run cannot be completed",
+                            checkpoint(shard, 0).string()));
   }
   return valid;
+}
+
+void SisaRun::remove_what_is_not_valid() const {
+  for (int shard = 0; shard < config_.shards; ++shard) {
+    const int valid = valid_checkpoints(shard);
+    std::set<fs::path> kept;
+    for (int stage = 0; stage < valid; ++stage) kept.insert(checkpoint(shard, stage));
+    if (valid <= static_cast<int>(config_.epochs.size())) {
+      const fs::path state = state_file(shard, valid);
+      if (is_training_state(state, lineages(shard)[valid])) kept.insert(state);
+    }
+    std::vector<fs::path> stale;
+    for (const fs::directory_entry& entry : fs::directory_iterator(checkpoint(shard, 0).parent_path())) {
+      if (!kept.contains(entry.path())) stale.push_back(entry.path());
+    }
+    for (const fs::path& path : stale) fs::remove_all(path);
+  }
+}
+
+std::shared_ptr<void> SisaRun::lock() {
+  const fs::path path = folder_ / run_file;
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0) throw Error(fmt::format("{}: {}", path.string(), std::strerror(errno)));
+  std::shared_ptr<void> held(this, [file](void*) { ::close(file); });  // not null, so that it counts as held
+  if (::flock(file, LOCK_EX | LOCK_NB) != 0) {
+    throw Error(fmt::format("{}: another program works on this run; when it is done, try again", folder_.string()));
+  }
+  forgotten_ = read_forgotten(folder_, config_.samples);  // it may have changed since open()
+  return held;
 }
 
 void SisaRun::save_checkpoint(int shard, int stage, const std::string& lineage, StateDict state) const {
@@ -254,12 +298,24 @@ void SisaRun::append_to_manifest(Json entry) const {
   line.update(entry);
   const std::string text = line.dump() + "\n";
   const fs::path path = folder_ / manifest_file;
+  const auto fail = [&](int error) {
+    throw Error(fmt::format("{}: cannot be written: {}", path.string(), std::strerror(error)));
+  };
   const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-  const bool written =
-      file >= 0 && ::write(file, text.data(), text.size()) == static_cast<ssize_t>(text.size()) && ::fsync(file) == 0;
-  const int error = errno;
-  if (file >= 0) ::close(file);
-  if (!written) throw Error(fmt::format("{}: cannot be written: {}", path.string(), std::strerror(error)));
+  if (file < 0) fail(errno);
+  const std::shared_ptr<void> closer(nullptr, [file](void*) { ::close(file); });
+  const ssize_t written = ::write(file, text.data(), text.size());
+  if (written < 0) fail(errno);
+  if (written != static_cast<ssize_t>(text.size())) fail(ENOSPC);
+  if (::fsync(file) != 0) fail(errno);
+}
+
+bool SisaRun::manifest_ends_completed() const {
+  const std::vector<std::byte> file = read_file(folder_ / manifest_file);
+  std::string_view text = as_text(file);
+  if (text.ends_with('\n')) text.remove_suffix(1);
+  const Json last = Json::parse(text.substr(text.rfind('\n') + 1), nullptr, false);
+  return last.is_object() && last.value("event", "") == "completed";
 }
 
 SisaWork SisaRun::pending() const {
@@ -273,23 +329,19 @@ SisaWork SisaRun::pending() const {
 }
 
 void SisaRun::forget(const std::vector<std::int32_t>& ids, const Json& request) {
+  if (!lock_) lock_ = lock();
   std::vector<std::int32_t> all;
   std::ranges::set_union(forgotten_, ids, std::back_inserter(all));
   require_something_retained(config_.samples, all);
-  Json entry{{"event", "forget"},
-             {"request", request},
-             {"ids", ids.size()},
-             {"ids_digest", digest(ids)},
-             {"forgotten_in_all", all.size()}};
-  append_to_manifest(entry);
-  write_file_atomically(folder_ / forgotten_file, as_lines(all));
+  append_to_manifest({{"event", "forget"},
+                      {"request", request},
+                      {"ids", ids.size()},
+                      {"ids_digest", digest(ids)},
+                      {"forgotten_in_all", all.size()},
+                      {"forgotten_digest", digest(all)}});
+  write_forgotten(folder_, all);
   forgotten_ = std::move(all);
-  for (const ShardWork& shard : pending().shards) {
-    for (const StageWork& stage : shard.stages) {
-      fs::remove(checkpoint(shard.shard, stage.stage));
-      fs::remove(state_file(shard.shard, stage.stage));
-    }
-  }
+  remove_what_is_not_valid();
 }
 
 SisaRun::Cost& SisaRun::Cost::operator+=(const Cost& other) {
@@ -321,32 +373,46 @@ SisaRun::Cost SisaRun::train_stage(const StageWork& work, int shard, const std::
 }
 
 SisaRun::Cost SisaRun::complete(const Dataset& dataset, Device& device, Observer& observer) {
+  const std::shared_ptr<void> held = lock_ ? std::exchange(lock_, nullptr) : lock();
   check_data(dataset);
+  if (config_.precision != name(device.precision())) {
+    throw UsageError(fmt::format("--precision {}: the run is in {}", name(device.precision()), config_.precision));
+  }
+  remove_what_is_not_valid();
   const SisaWork work = pending();
   const auto network = make_network(device, config_.model, config_.classes);
   const ImageSet images(device, dataset.train.pixels, dataset.train.labels, dataset.normalization);
   Cost total;
+  const auto cost_entry = [&](const char* event) {
+    return Json{{"event", event},
+                {"sample_passes", total.sample_passes},
+                {"train_seconds", total.train_seconds},
+                {"device", device.description()}};
+  };
   bool anything = false;
-  for (const ShardWork& shard : work.shards) {
-    if (shard.nothing_to_do()) continue;
-    anything = true;
-    const std::vector<std::string> lineage = lineages(shard.shard);
-    network->parameters().load_state_dict(read_safetensors(checkpoint(shard.shard, shard.first_stage - 1)));
-    for (const StageWork& stage : shard.stages) {
-      total += train_stage(stage, shard.shard, lineage[stage.stage], images, *network, observer);
+  try {
+    for (const ShardWork& shard : work.shards) {
+      if (shard.nothing_to_do()) continue;
+      anything = true;
+      const std::vector<std::string> lineage = lineages(shard.shard);
+      network->parameters().load_state_dict(read_safetensors(checkpoint(shard.shard, shard.first_stage - 1)));
+      for (const StageWork& stage : shard.stages) {
+        total += train_stage(stage, shard.shard, lineage[stage.stage], images, *network, observer);
+      }
     }
+  } catch (const Interrupted&) {
+    append_to_manifest(cost_entry("interrupted"));
+    throw;
   }
-  if (anything) {
-    Json checkpoints = Json::object();
+  if (anything || !manifest_ends_completed()) {
+    Json entry = cost_entry("completed");
+    entry["forgotten_in_all"] = forgotten_.size();
+    entry["forgotten_digest"] = digest(forgotten_);
     for (int shard = 0; shard < config_.shards; ++shard) {
       const int slices = static_cast<int>(config_.epochs.size());
-      checkpoints[fmt::format("shard-{}", shard)] = sha256_file(checkpoint(shard, slices));
+      entry["final_checkpoints"][fmt::format("shard-{}", shard)] = sha256_file(checkpoint(shard, slices));
     }
-    append_to_manifest({{"event", "completed"},
-                        {"sample_passes", total.sample_passes},
-                        {"train_seconds", total.train_seconds},
-                        {"device", device.description()},
-                        {"final_checkpoints", checkpoints}});
+    append_to_manifest(entry);
   }
   return total;
 }

@@ -2,7 +2,7 @@
 // checkpoint after every slice, and the record of everything forgotten.
 //
 //   run.json                        configuration, digests of the data and of P, the device that trained it
-//   forgotten.txt                   ids of everything forgotten so far, one a line (an ids: file)
+//   forgotten.json                  ids of everything forgotten so far, with their digest
 //   shard-K/stage-T.safetensors     CP_T, T = 0 … slices
 //   manifest.jsonl                  what was done, in order
 //
@@ -10,10 +10,12 @@
 // samples of each stage so far. A checkpoint is valid while its lineage is the one that the run's forgotten set calls
 // for. So training, resuming and forgetting are one operation: drop the checkpoints that are not valid, make those
 // missing. An interruption anywhere leaves a folder that complete() finishes, and equal runs end with equal bytes.
+// One process at a time changes a run: forget() and complete() hold a lock on run.json.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
@@ -60,14 +62,15 @@ class SisaRun {
   const std::string& made_on() const { return made_on_; }
   const std::vector<std::int32_t>& forgotten() const { return forgotten_; }
 
-  /// Throws UsageError where `dataset` is not the data of this run.
+  /// Throws UsageError where `dataset` is not the data of this run, training or test part.
   void check_data(const Dataset& dataset) const;
 
   /// What complete() would do now: per shard, the stages that have no valid checkpoint.
   SisaWork pending() const;
 
   /// Adds `ids` to what is forgotten, for good, and removes every checkpoint that has seen one of them. `request` (its
-  /// specification and the like) goes into the manifest. From here on only complete() leads to a usable run.
+  /// specification and the like) goes into the manifest. From here on only complete() leads to a usable run. Throws
+  /// UsageError where nothing would be left, Error where another process works on the run.
   void forget(const std::vector<std::int32_t>& ids, const nlohmann::ordered_json& request);
 
   struct Cost {
@@ -75,7 +78,8 @@ class SisaRun {
     double train_seconds = 0;
     Cost& operator+=(const Cost& other);
   };
-  /// Makes every checkpoint that is missing, shard by shard. Throws Interrupted, leaving what a later call continues.
+  /// Makes every checkpoint that is missing, shard by shard; the cost is that of the stages finished in this call.
+  /// Throws Interrupted, leaving what a later call continues, and Error where another process works on the run.
   Cost complete(const Dataset& dataset, Device& device, Observer& observer);
 
   /// Where CP_stage of a shard is.
@@ -95,6 +99,11 @@ class SisaRun {
   int valid_checkpoints(int shard) const;
   void save_checkpoint(int shard, int stage, const std::string& lineage, StateDict state) const;
   void append_to_manifest(nlohmann::ordered_json entry) const;
+  bool manifest_ends_completed() const;
+  /// Everything in the shards' folders but valid checkpoints and the state of the training that comes next.
+  void remove_what_is_not_valid() const;
+  /// An exclusive lock on the run, with forgotten_ as it is now. Throws Error where another process has it.
+  std::shared_ptr<void> lock();
   Cost train_stage(const StageWork& work, int shard, const std::string& lineage, const ImageSet& images,
                    Network& network, Observer& observer) const;
 
@@ -104,6 +113,8 @@ class SisaRun {
   std::vector<std::int32_t> forgotten_;
   std::filesystem::path data_folder_;
   std::string made_on_;
+  std::string test_digest_;
+  std::shared_ptr<void> lock_;  // between forget() and complete()
 };
 
 }  // namespace nepenthe

@@ -1,5 +1,7 @@
 #include "engine/ops/batch_norm.h"
 
+#include <stdexcept>
+
 #include "kernels/batch_norm.h"
 
 namespace nepenthe::ops {
@@ -27,6 +29,7 @@ Variable batch_norm(Graph& graph, const Variable& x, const Variable& residual, P
   float* running_var = parameters.value(norm.running_var);
 
   if (!graph.training) {
+    if (graph.tape != nullptr) throw std::logic_error("[batch_norm] no gradient is defined in evaluation mode");
     std::visit(
         [&](auto& exec) {
           kernels::batch_norm_inference(exec, shape, y->value.data(), x->value.data(), residual_values, gamma, beta,

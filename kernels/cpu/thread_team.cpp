@@ -1,5 +1,6 @@
 #include "kernels/cpu/thread_team.h"
 
+#include <fmt/core.h>
 #include <immintrin.h>
 #include <omp.h>
 
@@ -24,10 +25,18 @@ void await_change(const std::atomic<std::uint32_t>& value, std::uint32_t old) {
 }  // namespace
 
 ThreadTeam::ThreadTeam(int threads) {
-  for (int thread = 1; thread < threads; ++thread) threads_.emplace_back([this, thread] { work(thread); });
+  try {
+    for (int thread = 1; thread < threads; ++thread) threads_.emplace_back([this, thread] { work(thread); });
+  } catch (...) {
+    end();
+    throw std::runtime_error(
+        fmt::format("[thread_team] the system gives no {} threads; fewer would be right", threads));
+  }
 }
 
-ThreadTeam::~ThreadTeam() {
+ThreadTeam::~ThreadTeam() { end(); }
+
+void ThreadTeam::end() {
   ending_ = true;
   todo_.fetch_add(parts_mask + 1);  // a call without parts
   todo_.notify_all();

@@ -29,6 +29,7 @@ class ThreadTeam {
   void run(int parts, const Body& body);
 
  private:
+  void end();
   void work(int thread);
   /// Takes parts until none is left; returns todo_ as it was then.
   std::uint32_t work_off(int thread);

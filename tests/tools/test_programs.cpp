@@ -121,13 +121,20 @@ TEST_CASE("results as JSON") {
     CHECK(json.contains(key));
   CHECK(json.at("configuration").at("model") == "resnet20");
 
+  CHECK(world().run("eval_model --run run --split test --json result.json --quiet").exit_code == 0);
+  const auto run = nlohmann::json::parse(slurp(world().root / "result.json"));
+  CHECK(run.at("shards")[1].at("splits").at("test").at("count") == 20);
+  CHECK(run.at("majority_vote").at("test").at("loss").is_null());
+  CHECK(run.at("mean_posterior").at("test").at("loss") > 0);
+
   CHECK(world().run("eval_mia --run run --forget range:0-30 --json result.json --quiet").exit_code == 0);
   const auto mia = nlohmann::json::parse(slurp(world().root / "result.json"));
   CHECK(mia.at("shards").size() == 2);
   CHECK(mia.at("shards")[0].at("mia").at("scores").size() == 10);
   CHECK(mia.at("shards")[0].at("mia_own").is_object());
   CHECK(mia.at("shards")[1].at("mia_own").is_null());
-  CHECK(mia.at("ensemble").at("mia").contains("auc"));
+  CHECK(mia.at("shards")[1].contains("mia_own_reason"));
+  CHECK(mia.at("ensemble").contains("auc"));
 
   CHECK(world().run("unlearn_sisa --run run --forget range:0-3 --dry-run --json result.json --quiet").exit_code == 0);
   const auto plan = nlohmann::json::parse(slurp(world().root / "result.json"));
@@ -217,6 +224,10 @@ TEST_CASE("impossible runs") {
   check_refused("train_model --data data --out nowhere/model.safetensors", 2, {"nowhere"});
   check_refused("train_model --data data --model resnet20 --out new.safetensors --resume", 2, {"--resume"});
   check_refused("train_sisa --out run --resume --lr 0.5", 2, {"--lr"});
+  check_refused("train_sisa --out run --resume --exclude range:0-3", 2, {"--exclude"});
+  check_refused(eval + "data --split retain --forget range:0-60", 2, {"none is left"});
+  check_refused(eval + "data --threads 5000", 2, {"5000"});
+  check_refused(eval + "data --seed -1", 2, {"--seed"});
   check_refused("eval_model --run nowhere", 2, {"nowhere"});
   check_refused(eval + "data --split training", 2, {"training"});
   check_refused(eval + "data --split forget", 2, {"--forget"});
@@ -244,7 +255,7 @@ TEST_CASE("wrong weights") {
   variant("");
   evaluate("bad.safetensors", 1, {"bad.safetensors"});
   fs::remove(world().root / "bad.safetensors");
-  evaluate("missing.safetensors", 1, {"missing.safetensors"});
+  evaluate("missing.safetensors", 2, {"missing.safetensors"});
   const fs::path golden = fs::path(NEPENTHE_GOLDEN_DIR) / "checkpoints";
   evaluate("'" + (golden / "evil.pt").string() + "'", 1, {"evil.pt", "only tensors and containers"});
   evaluate("'" + (golden / "legacy.pt").string() + "'", 1, {"legacy.pt"});

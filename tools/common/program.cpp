@@ -1,14 +1,16 @@
 #include "tools/common/program.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
+
 #include <oneapi/dnnl/dnnl.hpp>
 
 #include <cstdio>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "engine/error.h"
 #include "engine/file.h"
-#include "engine/trainer.h"
 #include "tools/common/progress.h"
 #include "tools/common/version.h"
 
@@ -29,18 +31,21 @@ int fail(int exit_code, const std::string& message) {
   return exit_code;
 }
 
+/// A number or truth value where the text is one; null for none.
+nlohmann::ordered_json typed(const std::string& text) {
+  if (text.empty()) return nullptr;
+  auto value = nlohmann::ordered_json::parse(text, nullptr, false);
+  return value.is_number() || value.is_boolean() ? value : nlohmann::ordered_json(text);
+}
+
 /// The options as given or by default, by name without dashes.
 nlohmann::ordered_json configuration(const CLI::App& app) {
   nlohmann::ordered_json options = nlohmann::ordered_json::object();
   for (const CLI::Option* option : app.get_options()) {
     const std::string option_name = option->get_single_name();
     if (option_name == "help" || option_name == "version" || option_name == "json" || option_name == "quiet") continue;
-    if (option->count() == 0) {
-      options[option_name] = option->get_default_str().empty() ? nlohmann::ordered_json(nullptr)
-                                                               : nlohmann::ordered_json(option->get_default_str());
-    } else {
-      options[option_name] = CLI::detail::join(option->results(), ",");
-    }
+    options[option_name] =
+        typed(option->count() == 0 ? option->get_default_str() : CLI::detail::join(option->results(), ","));
   }
   return options;
 }
@@ -54,16 +59,18 @@ Program::Program(std::string name, const std::string& description)
   app_.set_version_flag("--version", fmt::format("{} (Nepenthe {})", name_, version));
   app_.get_formatter()->column_width(34);
   app_.option_defaults()->always_capture_default();
-  app_.add_option("--seed", seed_, "Seed of everything random");
+  app_.add_option("--seed", seed_, "Seed of everything random")->check(CLI::NonNegativeNumber)->type_name("N");
   app_.add_option("--json", json_file_, "Write the result to this file as JSON")->type_name("FILE");
   app_.add_flag("--quiet", quiet_, "No progress and no messages but errors");
+  add_device_options();
 }
 
 Program::~Program() = default;
 
 void Program::add_device_options() {
-  has_device_ = true;
-  app_.add_option("--device", device_settings_.kind, "auto, cpu or cuda")->type_name("KIND");
+  app_.add_option("--device", device_settings_.kind, "auto, cpu or cuda")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->type_name("KIND");
   app_.add_option("--precision", precision_, "fp32, tf32 or bf16")
       ->check(CLI::IsMember({"fp32", "tf32", "bf16"}))
       ->type_name("P");
@@ -86,6 +93,8 @@ int Program::run(int argc, char** argv, const std::function<void()>& body) {
     result["version"] = version;
     result["configuration"] = configuration(app_);
     result["seed"] = seed_;
+    result["device"] = nullptr;  // until one is opened
+    result["precision"] = precision_;
     body();
     write_result();
     return 0;
@@ -109,7 +118,6 @@ Device& Program::device() {
     }
     const dnnl_version_t* onednn = dnnl_version();
     (*result_)["device"] = device_->description();
-    (*result_)["precision"] = precision_;
     (*result_)["libraries"] = {{"oneDNN", fmt::format("{}.{}.{}", onednn->major, onednn->minor, onednn->patch)},
                                {"compiler", __VERSION__}};
   }
@@ -132,14 +140,23 @@ void add_recipe_options(CLI::App& app, Recipe& recipe) {
   static const std::map<std::string, Schedule> schedules{{"constant", Schedule::constant},
                                                          {"cosine", Schedule::cosine}};
   app.add_option("--batch", recipe.batch, "Samples a step");
-  app.add_option_function<std::string>(
-         "--optimizer", [&recipe](const std::string& text) { recipe.optimizer = optimizers.at(text); }, "sgd or adam")
+  // Options take effect in the order they are added: --lr and --weight-decay, where given, after this one.
+  const auto take_optimizer = [&recipe](const std::string& text) {
+    recipe.optimizer = optimizers.at(text);
+    if (recipe.optimizer == OptimizerKind::adam) {
+      recipe.lr = 1e-3;
+      recipe.weight_decay = 0;
+    }
+  };
+  app.add_option_function<std::string>("--optimizer", take_optimizer,
+                                       "sgd; or adam: learning rate 0.001, no weight decay")
       ->check(CLI::IsMember({"sgd", "adam"}))
       ->default_str(name(recipe.optimizer))
       ->type_name("KIND");
   app.add_option("--lr", recipe.lr, "Learning rate at the start");
   app.add_option("--momentum", recipe.momentum, "Of SGD");
-  app.add_option("--nesterov", recipe.nesterov, "Nesterov's momentum in SGD: true or false");
+  app.add_flag("--nesterov,!--no-nesterov", recipe.nesterov, "Nesterov's momentum in SGD")
+      ->default_str(recipe.nesterov ? "true" : "false");
   app.add_option("--dampening", recipe.dampening, "Of SGD's momentum");
   app.add_option("--weight-decay", recipe.weight_decay, "L2, inside the gradient, on all parameters");
   app.add_option_function<std::string>(
@@ -148,7 +165,8 @@ void add_recipe_options(CLI::App& app, Recipe& recipe) {
       ->check(CLI::IsMember({"constant", "cosine"}))
       ->default_str(name(recipe.schedule))
       ->type_name("KIND");
-  app.add_option("--augment", recipe.augment, "Random crops and flips: true or false");
+  app.add_flag("--augment,!--no-augment", recipe.augment, "Random crops and flips")
+      ->default_str(recipe.augment ? "true" : "false");
 }
 
 void refuse_existing(const std::filesystem::path& path, const std::string& option) {
@@ -162,6 +180,9 @@ void require_writable_place(const std::filesystem::path& path, const std::string
   const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
   if (!std::filesystem::is_directory(folder)) {
     throw UsageError(fmt::format("{} {}: there is no folder {}", option, path.string(), folder.string()));
+  }
+  if (::access(folder.c_str(), W_OK) != 0) {
+    throw UsageError(fmt::format("{} {}: the folder {} may not be written", option, path.string(), folder.string()));
   }
   if (std::filesystem::is_directory(path)) {
     throw UsageError(fmt::format("{} {}: is a folder; the name of a file is needed", option, path.string()));

@@ -28,8 +28,6 @@ class Program {
   /// else; failures end in one line "error: …" on standard error.
   int run(int argc, char** argv, const std::function<void()>& body);
 
-  /// Options that only programs with a network have: --device, --precision, --threads.
-  void add_device_options();
   /// Opens the device and says on standard error which one `auto` took.
   Device& device();
 
@@ -44,6 +42,7 @@ class Program {
   nlohmann::ordered_json& result();
 
  private:
+  void add_device_options();
   void write_result();
 
   std::string name_;
@@ -53,7 +52,6 @@ class Program {
   std::uint64_t seed_ = 1;
   std::string json_file_;
   bool quiet_ = false;
-  bool has_device_ = false;
   std::unique_ptr<Device> device_;
   std::unique_ptr<nlohmann::ordered_json> result_;
 };

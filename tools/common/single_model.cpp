@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "models/registry.h"
 #include "models/weights.h"
@@ -16,7 +18,6 @@ namespace nepenthe {
 
 void add_single_model_options(Program& program, SingleModelOptions& options) {
   CLI::App& app = program.app();
-  program.add_device_options();
   app.add_option("--data", options.data, "Folder of CIFAR-100 or CIFAR-10 binary files")->type_name("DIR")->required();
   app.add_option("--model", options.training.model, "resnet20, resnet32, resnet44 or resnet56")->type_name("NAME");
   app.add_option("--epochs", options.training.recipe.epochs, "Passes over the data");
@@ -46,20 +47,29 @@ void run_single_model(Program& program, SingleModelOptions& options) {
   ProgressBar bar(program.quiet());
   const SingleModelResult result = train_single_model(training, dataset, device, bar);
 
-  const auto network = make_network(device, training.model, dataset.classes);
-  load_weights(training.out, *network);
-  const auto eval_began = std::chrono::steady_clock::now();
-  const Evaluator evaluator(device, dataset);
-  const auto predictions =
-      evaluator.predict(*network, evaluation_sets({"test"}, dataset, {}), training.model, bar).at("test");
-  const Metrics test = measure(predictions.losses, predictions.ranks);
-  const double eval_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - eval_began).count();
+  std::optional<Metrics> test;
+  double eval_seconds = 0;
+  try {
+    const auto network = make_network(device, training.model, dataset.classes);
+    load_weights(training.out, *network);
+    const Evaluator evaluator(device, dataset);
+    const auto eval_began = std::chrono::steady_clock::now();
+    const auto predictions =
+        evaluator.predict(*network, evaluation_sets({"test"}, dataset, {}), training.model, bar).at("test");
+    eval_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - eval_began).count();
+    test = measure(predictions.losses, predictions.ranks);
+  } catch (const Interrupted&) {
+    program.say("the training is done; its evaluation was interrupted, eval_model makes it");
+  }
 
-  Table table({"", "top-1", "top-5", "loss"});
-  table.add({"test", percent(test.top1), percent(test.top5), decimals(test.loss, 4)});
-  fmt::print("{}\nlast epoch's training loss {:.4f}; {} sample passes in {}\n{}  SHA-256 {}\n", table.text(),
-             result.training.loss, grouped(result.training.sample_passes), duration(result.training.seconds),
-             training.out.string(), result.digest);
+  if (test) {
+    Table table({"", "top-1", "top-5", "loss"});
+    table.add({"test", percent(test->top1), percent(test->top5), decimals(test->loss, 4)});
+    fmt::print("{}\n", table.text());
+  }
+  fmt::print("last epoch's training loss {:.4f}; {} sample passes in {}\n{}  SHA-256 {}\n", result.training.loss,
+             grouped(result.training.sample_passes), duration(result.training.seconds), training.out.string(),
+             result.digest);
 
   auto& json = program.result();
   json["recipe"] = to_json(training.recipe);
@@ -67,7 +77,8 @@ void run_single_model(Program& program, SingleModelOptions& options) {
   json["left_out"] = training.left_out.size();
   json["checkpoint"] = {{"file", training.out.string()}, {"sha256", result.digest}};
   json["train_loss"] = result.training.loss;
-  json["splits"] = {{"test", to_json(test)}};
+  json["resumed"] = training.resume;  // loss and cost are those of this call
+  if (test) json["splits"] = {{"test", to_json(*test)}};
   json["cost"] = cost_json(result.training.sample_passes, result.multiply_adds, result.training.seconds, eval_seconds);
 }
 

@@ -15,7 +15,7 @@ struct SingleModelOptions {
   std::string left_out;  // a specification (PROGRAMS: --forget, --exclude); empty: nothing
 };
 
-/// --data --model --epochs --out --resume, the recipe's and the device's.
+/// --data --model --epochs --out --resume and the recipe's.
 void add_single_model_options(Program& program, SingleModelOptions& options);
 
 /// Trains, evaluates on the test set, prints both and fills the program's result.

@@ -138,13 +138,20 @@ Json accuracy_json(const RunScores& scores, const std::vector<EvaluationSet>& se
 }
 
 Json mia_json(const RunMia& mia) {
+  const auto put = [](Json& json, const std::string& key, const MiaOutcome& outcome) {
+    json[key] = to_json(outcome);
+    if (!outcome.mia) json[key + "_reason"] = outcome.reason;
+  };
   Json shards = Json::array();
   for (const RunMia::Shard& shard : mia.shards) {
-    shards.push_back({{"shard", shard.shard}, {"mia", to_json(shard.whole)}, {"mia_own", to_json(shard.own)}});
+    Json entry{{"shard", shard.shard}};
+    put(entry, "mia", shard.whole);
+    put(entry, "mia_own", shard.own);
+    shards.push_back(entry);
   }
-  return {{"shards", shards},
-          {"mean", mia.mean ? Json(*mia.mean) : Json(nullptr)},
-          {"ensemble", {{"mia", to_json(mia.ensemble)}}}};
+  Json json{{"shards", shards}, {"mean", mia.mean ? Json(*mia.mean) : Json(nullptr)}};
+  put(json, "ensemble", mia.ensemble);
+  return json;
 }
 
 }  // namespace nepenthe

@@ -34,7 +34,8 @@ nlohmann::ordered_json plan_json(const SisaWork& work);
 std::string accuracy_table(const RunScores& scores, const std::vector<EvaluationSet>& sets);
 nlohmann::ordered_json accuracy_json(const RunScores& scores, const std::vector<EvaluationSet>& sets);
 
-/// {"shards": [{"shard", "mia", "mia_own"}], "mean", "ensemble": {"mia"}}
+/// {"shards": [{"shard", "mia", "mia_own"}], "mean", "ensemble": {the attack}}; where an attack is null, its reason
+/// stands beside it under the same key with _reason.
 nlohmann::ordered_json mia_json(const RunMia& mia);
 
 }  // namespace nepenthe

@@ -10,10 +10,11 @@ namespace nepenthe {
 
 void add_subject_options(Program& program, SubjectOptions& options) {
   CLI::App& app = program.app();
-  program.add_device_options();
   app.add_option("--run", options.run, "A SISA run's folder")->type_name("RUN");
   app.add_option("--model", options.model, "One network: resnet20, resnet32, resnet44 or resnet56")->type_name("NAME");
-  app.add_option("--weights", options.weights, "Its weights: .safetensors, .pt or .pth")->type_name("FILE");
+  app.add_option("--weights", options.weights, "Its weights: .safetensors, .pt or .pth")
+      ->check(CLI::ExistingFile)
+      ->type_name("FILE");
   app.add_option("--data", options.data, "Folder of CIFAR binary files; a run knows its own")->type_name("DIR");
   app.add_option("--forget", options.forget, "The forget set; a run knows what it has forgotten")->type_name("SPEC");
 }

@@ -17,7 +17,7 @@ struct SubjectOptions {
   std::string model, forget;
 };
 
-/// --run --model --weights --data --forget and the device's.
+/// --run --model --weights --data --forget.
 void add_subject_options(Program& program, SubjectOptions& options);
 
 /// The data, the forget set, and either a run or a network, all checked to belong together.
