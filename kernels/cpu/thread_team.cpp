@@ -61,10 +61,10 @@ void ThreadTeam::run(int parts, const Body& body) {
 }
 
 std::uint32_t ThreadTeam::work_off(int thread) {
-  std::uint32_t todo = todo_.load(std::memory_order_acquire);
-  while ((todo & parts_mask) != 0) {
-    if (!todo_.compare_exchange_weak(todo, todo - 1, std::memory_order_acq_rel)) continue;
-    const int part = parts_ - static_cast<int>(todo & parts_mask);
+  std::uint32_t seen = todo_.load(std::memory_order_acquire);
+  while ((seen & parts_mask) != 0) {
+    if (!todo_.compare_exchange_weak(seen, seen - 1, std::memory_order_acq_rel)) continue;
+    const int part = parts_ - static_cast<int>(seen & parts_mask);
     try {
       (*body_)(part, thread);
     } catch (...) {
@@ -72,17 +72,17 @@ std::uint32_t ThreadTeam::work_off(int thread) {
       if (!failure_) failure_ = std::current_exception();
     }
     if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) unfinished_.notify_one();
-    todo = todo_.load(std::memory_order_acquire);
+    seen = todo_.load(std::memory_order_acquire);
   }
-  return todo;
+  return seen;
 }
 
 void ThreadTeam::work(int thread) {
   omp_set_num_threads(1);  // oneDNN takes its number of threads from OpenMP, thread by thread
   for (;;) {
-    const std::uint32_t todo = work_off(thread);
+    const std::uint32_t seen = work_off(thread);
     if (ending_) return;  // looked at after todo_: whoever has seen the destructor's todo_ sees its ending_ too
-    await_change(todo_, todo);
+    await_change(todo_, seen);
   }
 }
 
