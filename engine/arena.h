@@ -30,6 +30,8 @@ class Arena {
   std::size_t used_bytes() const { return used_; }
   std::size_t peak_bytes() const { return peak_; }
   std::size_t reserved_bytes() const { return reserved_; }
+  /// The peak counts anew from what is handed out now.
+  void restart_peak() { peak_ = used_; }
   int chunk_count() const { return static_cast<int>(chunks_.size()); }
 
  private:

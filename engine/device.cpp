@@ -8,13 +8,7 @@
 namespace nepenthe {
 namespace {
 
-kernels::Exec open_exec(const DeviceSettings& settings) {
-  if (settings.kind == "cuda") {
-    throw Error("--device cuda: this build has no CUDA backend; --device cpu or auto would run on the CPU");
-  }
-  if (settings.kind != "cpu" && settings.kind != "auto") {
-    throw UsageError(fmt::format("--device {}: no such device; auto, cpu and cuda are", settings.kind));
-  }
+kernels::Exec open_cpu(const DeviceSettings& settings) {
   if (settings.precision != Precision::fp32) {
     throw UsageError(fmt::format("--precision {}: the CPU backend computes in fp32 only", name(settings.precision)));
   }
@@ -25,21 +19,81 @@ kernels::Exec open_exec(const DeviceSettings& settings) {
   }
 }
 
+/// Throws std::runtime_error where there is no GPU to be used.
+kernels::Exec open_cuda(const DeviceSettings& settings) {
+  kernels::Exec exec = kernels::open_cuda(settings.precision);
+  std::visit([&](auto& cuda) { kernels::use_conv_engines(cuda, settings.engines); }, exec);
+  return exec;
+}
+
+/// `reason` is why `auto` took the one it took.
+kernels::Exec open_exec(const DeviceSettings& settings, std::string& reason) {
+  if (settings.kind == "cpu") return open_cpu(settings);
+  if (settings.kind == "cuda") {
+    try {
+      return open_cuda(settings);
+    } catch (const std::runtime_error& error) {
+      throw Error(fmt::format("--device cuda: {}; --device cpu or auto would run on the CPU", error.what()));
+    }
+  }
+  if (settings.kind != "auto") {
+    throw UsageError(fmt::format("--device {}: no such device; auto, cpu and cuda are", settings.kind));
+  }
+  try {
+    kernels::Exec exec = open_cuda(settings);
+    reason = "a GPU is there";
+    return exec;
+  } catch (const std::runtime_error& error) {
+    reason = error.what();
+    return open_cpu(settings);
+  }
+}
+
+Arena::AllocateChunk allocate_on(kernels::Exec& exec) {
+  return [&exec](std::size_t bytes) {
+    return std::visit([&](auto& backend) { return kernels::allocate(backend, bytes); }, exec);
+  };
+}
+
+Arena::ReleaseChunk release_on(kernels::Exec& exec) {
+  return [&exec](void* memory) { std::visit([&](auto& backend) { kernels::release(backend, memory); }, exec); };
+}
+
 }  // namespace
 
 Device::Device(const DeviceSettings& settings)
-    : exec_(open_exec(settings)),
-      arena_(
-          [this](std::size_t bytes) {
-            return std::visit([&](auto& exec) { return kernels::allocate(exec, bytes); }, exec_);
-          },
-          [this](void* memory) { std::visit([&](auto& exec) { kernels::release(exec, memory); }, exec_); }),
-      precision_(settings.precision) {
-  if (settings.kind == "auto") reason_ = "this build has no CUDA backend";
-}
+    : settings_(settings),
+      exec_(open_exec(settings_, reason_)),
+      lasting_(allocate_on(exec_), release_on(exec_)),
+      step_(allocate_on(exec_), release_on(exec_)) {}
 
 std::string Device::description() const {
   return std::visit([](const auto& exec) { return exec.description(); }, exec_);
+}
+
+std::size_t Device::peak_bytes() {
+  const auto use = std::visit([](auto& exec) { return kernels::memory_use(exec); }, exec_);
+  return lasting_.peak_bytes() + step_.peak_bytes() + use.workspace;
+}
+
+const kernels::ConvEngines& Device::engines() const {
+  return std::visit([](const auto& exec) -> const kernels::ConvEngines& { return kernels::conv_engines(exec); }, exec_);
+}
+
+void Device::use_engines(const kernels::ConvEngines& engines) {
+  for (const auto& [convolution, engine] : engines) {
+    const auto given = settings_.engines.find(convolution);
+    if (given != settings_.engines.end() && given->second != engine) {
+      throw UsageError(fmt::format("--engines: another engine for \"{}\" than the run's; leave it out", convolution));
+    }
+  }
+  std::visit([&](auto& exec) { kernels::use_conv_engines(exec, engines); }, exec_);
+}
+
+void Device::measure_engines() {
+  if (!std::visit([](auto& exec) { return kernels::measure_conv_engines(exec); }, exec_)) {
+    throw Error("engines are cuDNN's: there are none to measure on the CPU; --device cuda is needed");
+  }
 }
 
 void Device::copy_in(void* device, const void* host, std::size_t bytes) {
@@ -48,15 +102,6 @@ void Device::copy_in(void* device, const void* host, std::size_t bytes) {
 
 void Device::copy_out(void* host, const void* device, std::size_t bytes) {
   std::visit([&](auto& exec) { kernels::copy_to_host(exec, host, device, bytes); }, exec_);
-}
-
-std::string name(Precision precision) {
-  switch (precision) {
-    case Precision::fp32: return "fp32";
-    case Precision::tf32: return "tf32";
-    case Precision::bf16: return "bf16";
-  }
-  return "?";
 }
 
 }  // namespace nepenthe

@@ -1,24 +1,32 @@
-// A device: the backend's Exec and an arena of its memory. Everything that computes holds a reference to one,
-// and everything allocated from it ends before it.
+// A device: the backend's Exec and arenas of its memory. Everything that computes holds a reference to one, and
+// everything allocated from it ends before it.
 #pragma once
 
 #include <cstddef>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "engine/arena.h"
+#include "kernels/bf16.h"
 #include "kernels/exec.h"
 
 namespace nepenthe {
 
-/// Arithmetic of convolutions and matrix products, and storage of activations.
-enum class Precision { fp32, tf32, bf16 };
+using kernels::Precision;
+
+/// How the numbers of a tensor are stored.
+enum class ElementType { fp32, bf16 };
+template <class T>
+inline constexpr ElementType element_type = std::is_same_v<T, kernels::bf16> ? ElementType::bf16 : ElementType::fp32;
 
 struct DeviceSettings {
   std::string kind = "auto";  // auto | cpu | cuda
   Precision precision = Precision::fp32;
-  int threads = 0;  // of the CPU backend; 0: all
+  int threads = 0;     // of the CPU backend; 0: all
+  bool eager = false;  // issue every kernel of every step, for debugging; else steps are recorded and replayed
+  kernels::ConvEngines engines{};  // cuDNN's engines to use, where they are given
 };
 
 class Device {
@@ -30,8 +38,44 @@ class Device {
   Device& operator=(const Device&) = delete;
 
   kernels::Exec& exec() { return exec_; }
-  Arena& arena() { return arena_; }
-  Precision precision() const { return precision_; }
+  Precision precision() const { return settings_.precision; }
+  bool eager() const { return settings_.eager; }
+
+  /// Calls body(exec, element) with the backend's Exec and a number of the activations' type, float or bf16.
+  template <class Body>
+  void run(Body&& body);
+  ElementType activation_type() const { return precision() == Precision::bf16 ? ElementType::bf16 : ElementType::fp32; }
+
+  /// The arena in use: that of lasting things, or within a StepScope that of steps.
+  Arena& arena() { return *arena_; }
+  Arena& step_arena() { return step_; }
+  /// Bytes of the device's memory in use at most, scratch memory included.
+  std::size_t peak_bytes();
+
+  /// While it lives, memory comes from the steps' arena, where nothing may stay behind it: so a recorded step, which
+  /// keeps its addresses, shares them with every other step, and with nothing else.
+  class StepScope {
+   public:
+    explicit StepScope(Device& device) : device_(device), before_(device.arena_) { device.arena_ = &device.step_; }
+    ~StepScope() { device_.arena_ = before_; }
+    StepScope(const StepScope&) = delete;
+    StepScope& operator=(const StepScope&) = delete;
+
+   private:
+    Device& device_;
+    Arena* before_;
+  };
+
+  /// cuDNN's engines in use by convolution (kernels/conv_engines.h); none on the CPU.
+  const kernels::ConvEngines& engines() const;
+  /// Those a run has recorded, on top of the given ones; nothing happens on the CPU. Throws UsageError where one
+  /// differs from a given one.
+  void use_engines(const kernels::ConvEngines& engines);
+  /// The given ones, as a run's identity names them; empty where none were.
+  const kernels::ConvEngines& given_engines() const { return settings_.engines; }
+  /// See CudaExec::measure_conv_engines. Throws Error on the CPU.
+  void measure_engines();
+
   /// For people and results, for example "CPU (AMD EPYC, x86-64-v4)".
   std::string description() const;
   /// Why `auto` took this device; empty when the kind was named.
@@ -47,13 +91,12 @@ class Device {
   void copy_in(void* device, const void* host, std::size_t bytes);
   void copy_out(void* host, const void* device, std::size_t bytes);
 
-  kernels::Exec exec_;
-  Arena arena_;
-  Precision precision_;
+  DeviceSettings settings_;
   std::string reason_;
+  kernels::Exec exec_;
+  Arena lasting_, step_;
+  Arena* arena_ = &lasting_;
 };
-
-std::string name(Precision precision);
 
 /// An owned array of T in a device's memory, outside any tensor: labels, ids, flat parameter buffers.
 template <class T>
@@ -71,6 +114,18 @@ class DeviceArray {
   std::shared_ptr<void> memory_;
   std::size_t count_ = 0;
 };
+
+template <class Body>
+void Device::run(Body&& body) {
+  std::visit(
+      [&](auto& exec) {
+        if constexpr (!std::is_same_v<std::decay_t<decltype(exec)>, kernels::CpuExec>) {
+          if (precision() == Precision::bf16) return body(exec, kernels::bf16{});
+        }
+        body(exec, float{});
+      },
+      exec_);
+}
 
 template <class T>
 void Device::upload(T* device, const T* host, std::size_t count) {

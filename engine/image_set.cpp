@@ -6,17 +6,16 @@ ImageSet::ImageSet(Device& device, const std::vector<std::uint8_t>& pixels, cons
                    const kernels::Normalization& normalization, int side)
     : device_(&device), pixels_(device, pixels), labels_(device, labels), normalization_(normalization), side_(side) {}
 
-ImageSet::Batch ImageSet::gather(const std::int32_t* ids, int count,
+ImageSet::Batch ImageSet::gather(const std::int32_t* order, const kernels::StepControl* control, int count,
                                  const std::optional<kernels::Augmentation>& augmentation) const {
   const ImageShape shape{count, side_, side_, 3};
-  Batch batch{.images = Tensor(*device_, shape),
+  Batch batch{.images = Tensor(*device_, shape, device_->activation_type()),
               .labels = DeviceArray<std::int32_t>(*device_, static_cast<std::size_t>(count))};
-  std::visit(
-      [&](auto& exec) {
-        kernels::gather(exec, shape, batch.images.data(), batch.labels.data(), pixels_.data(), labels_.data(), ids,
-                        normalization_, augmentation);
-      },
-      device_->exec());
+  device_->run([&](auto& exec, auto element) {
+    using T = decltype(element);
+    kernels::gather(exec, shape, batch.images.as<T>(), batch.labels.data(), pixels_.data(), labels_.data(), order,
+                    control, normalization_, augmentation);
+  });
   return batch;
 }
 

@@ -25,40 +25,38 @@ Optimizer::Optimizer(Parameters& parameters, const Recipe& recipe) : parameters_
   }
 }
 
-void Optimizer::step(double factor) {
-  const std::array<kernels::Segment, 2> segments{
-      {{.begin = 0, .end = fc_begin_, .lr = static_cast<float>(recipe_.lr * factor)},
-       {.begin = fc_begin_,
-        .end = parameters_.layout().parameter_floats(),
-        .lr = static_cast<float>(recipe_.fc_lr.value_or(recipe_.lr) * factor)}}};
-  ++steps_;
+Optimizer::LearningRates Optimizer::learning_rates(double factor) const {
+  return {static_cast<float>(recipe_.lr * factor), static_cast<float>(recipe_.fc_lr.value_or(recipe_.lr) * factor)};
+}
+
+void Optimizer::step(const kernels::StepControl* control) {
+  const std::array<kernels::Segment, kernels::StepControl::parameter_groups> segments{
+      {{.begin = 0, .end = fc_begin_}, {.begin = fc_begin_, .end = parameters_.layout().parameter_floats()}}};
   std::visit(
       [&](auto& exec) {
         if (recipe_.optimizer == OptimizerKind::sgd) {
-          kernels::sgd_step(exec, segments, parameters_.values(), moments_[0].data(), parameters_.gradients(),
+          kernels::sgd_step(exec, segments, control, parameters_.values(), moments_[0].data(), parameters_.gradients(),
                             {.momentum = static_cast<float>(recipe_.momentum),
                              .dampening = static_cast<float>(recipe_.dampening),
                              .weight_decay = static_cast<float>(recipe_.weight_decay),
-                             .nesterov = recipe_.nesterov,
-                             .first = steps_ == 1});
+                             .nesterov = recipe_.nesterov});
         } else {
-          kernels::adam_step(
-              exec, segments, parameters_.values(), moments_[0].data(), moments_[1].data(), parameters_.gradients(),
-              {.weight_decay = static_cast<float>(recipe_.weight_decay), .step = static_cast<int>(steps_)});
+          kernels::adam_step(exec, segments, control, parameters_.values(), moments_[0].data(), moments_[1].data(),
+                             parameters_.gradients(), {.weight_decay = static_cast<float>(recipe_.weight_decay)});
         }
       },
       parameters_.device().exec());
 }
 
-void Optimizer::save(StateDict& state) const {
+void Optimizer::save(StateDict& state, std::int64_t steps) const {
   for (std::size_t i = 0; i < moments_.size(); ++i) {
     const auto values = parameters_.device().download(moments_[i].data(), moments_[i].size());
     state.add(moment_name(i), HostTensor::from({static_cast<std::int64_t>(values.size())}, values));
   }
-  state.add(steps_name, HostTensor::from({}, std::span(&steps_, 1)));
+  state.add(steps_name, HostTensor::from({}, std::span(&steps, 1)));
 }
 
-void Optimizer::load(const StateDict& state) {
+std::int64_t Optimizer::load(const StateDict& state) {
   std::vector<std::vector<float>> moments;
   for (std::size_t i = 0; i < moments_.size(); ++i) {
     const HostTensor* tensor = state.find(moment_name(i));
@@ -73,7 +71,7 @@ void Optimizer::load(const StateDict& state) {
   for (std::size_t i = 0; i < moments_.size(); ++i) {
     parameters_.device().upload(moments_[i].data(), moments[i].data(), moments[i].size());
   }
-  steps_ = steps->i64()[0];
+  return steps->i64()[0];
 }
 
 }  // namespace nepenthe

@@ -1,6 +1,7 @@
 // SGD (momentum, Nesterov) and Adam over a model's flat buffers.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -16,21 +17,22 @@ class Optimizer {
   /// parameters.
   Optimizer(Parameters& parameters, const Recipe& recipe);
 
-  /// One step with the recipe's learning rates times `factor`.
-  void step(double factor);
+  using LearningRates = std::array<float, kernels::StepControl::parameter_groups>;
+  /// Of the parameter groups: the recipe's times `factor`.
+  LearningRates learning_rates(double factor) const;
 
-  std::int64_t steps() const { return steps_; }
+  /// One step; its number and learning rates are in `control`, in device memory.
+  void step(const kernels::StepControl* control);
 
-  /// The moments as one flat tensor each, and the number of steps; for resuming.
-  void save(StateDict& state) const;
-  void load(const StateDict& state);
+  /// The moments as one flat tensor each, and the number of steps made; for resuming. load returns that number.
+  void save(StateDict& state, std::int64_t steps) const;
+  std::int64_t load(const StateDict& state);
 
  private:
   Parameters& parameters_;
   Recipe recipe_;
   std::vector<DeviceArray<float>> moments_;  // SGD: the velocity; Adam: first and second moment
   std::size_t fc_begin_ = 0;                 // where the last layer starts in the flat buffers
-  std::int64_t steps_ = 0;
 };
 
 }  // namespace nepenthe

@@ -11,6 +11,7 @@
 #include <set>
 
 #include "engine/error.h"
+#include "kernels/elementwise.h"
 
 namespace nepenthe {
 namespace {
@@ -84,6 +85,9 @@ Parameters::Parameters(Device& device, ParameterLayout layout)
       values_(device, std::vector<float>(layout_.parameter_floats())),
       gradients_(device, std::vector<float>(layout_.parameter_floats())),
       statistics_(device, std::vector<float>(layout_.statistic_floats())),
+      rounded_(device.activation_type() == ElementType::bf16
+                   ? DeviceArray<kernels::bf16>(device, layout_.parameter_floats())
+                   : DeviceArray<kernels::bf16>()),
       gradient_written_(layout_.specs().size()) {}
 
 float* Parameters::value(int index) const {
@@ -91,14 +95,21 @@ float* Parameters::value(int index) const {
   return (is_statistic(spec.role) ? statistics() : values()) + spec.offset;
 }
 
-GradientSlot Parameters::gradient(int index) {
+ParameterGradient Parameters::gradient(int index) {
   using kernels::Accumulate;
   const Accumulate accumulate = gradient_written_[index] ? Accumulate::add : Accumulate::assign;
   gradient_written_[index] = true;
   return {gradients() + layout_.specs()[index].offset, accumulate};
 }
 
-void Parameters::begin_step() { gradient_written_.assign(gradient_written_.size(), false); }
+void Parameters::begin_pass() {
+  gradient_written_.assign(gradient_written_.size(), false);
+  device_->run([&](auto& exec, auto element) {
+    if constexpr (std::is_same_v<decltype(element), kernels::bf16>) {
+      kernels::cast(exec, values_.size(), rounded_.data(), values());
+    }
+  });
+}
 
 void Parameters::initialize(const kernels::RandomStream& stream) {
   std::vector<float> values(values_.size()), statistics(statistics_.size());

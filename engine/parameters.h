@@ -46,6 +46,12 @@ class ParameterLayout {
   std::size_t statistic_floats_ = 0;
 };
 
+/// Where an op's backward writes the gradient of a parameter, and whether one is already there to add to.
+struct ParameterGradient {
+  float* data;
+  kernels::Accumulate accumulate;
+};
+
 /// The buffers of one model.
 class Parameters {
  public:
@@ -59,9 +65,13 @@ class Parameters {
 
   /// The tensor with this index of specs(), of the parameters or the statistics.
   float* value(int index) const;
+  /// The same parameter as convolutions read it, T being the activations' type: bf16 is a rounded copy.
+  template <class T>
+  const T* filters(int index) const;
   /// Its gradient, for one writer of this step: the first assigns, later ones add.
-  GradientSlot gradient(int index);
-  void begin_step();
+  ParameterGradient gradient(int index);
+  /// Before a forward pass: makes the rounded copy anew, where there is one, and forgets which gradients are written.
+  void begin_pass();
 
   /// Kaiming normal (fan out) for convolutions, PyTorch's uniform for linear layers, 1 and 0 for norms and their
   /// statistics; each number drawn by its own index.
@@ -76,7 +86,17 @@ class Parameters {
   Device* device_;
   ParameterLayout layout_;
   DeviceArray<float> values_, gradients_, statistics_;
+  DeviceArray<kernels::bf16> rounded_;  // of values_, with --precision bf16
   std::vector<bool> gradient_written_;  // in this step, by index
 };
+
+template <class T>
+const T* Parameters::filters(int index) const {
+  if constexpr (std::is_same_v<T, float>) {
+    return value(index);
+  } else {
+    return rounded_.data() + layout_.specs()[index].offset;
+  }
+}
 
 }  // namespace nepenthe

@@ -51,22 +51,22 @@ struct Graph {
 
 /// Where an op's backward writes the gradient of an input: memory, and whether a gradient is already there to add to.
 struct GradientSlot {
-  float* data;
+  Tensor tensor;
   kernels::Accumulate accumulate;
 };
 
 inline GradientSlot gradient_slot(Device& device, Node& node) {
-  if (node.grad) return {node.grad.data(), kernels::Accumulate::add};
-  node.grad = Tensor(device, node.value.shape());
-  return {node.grad.data(), kernels::Accumulate::assign};
+  if (node.grad) return {node.grad, kernels::Accumulate::add};
+  node.grad = Tensor(device, node.value.shape(), node.value.type());
+  return {node.grad, kernels::Accumulate::assign};
 }
 
 /// The gradient memory of an input whose op can only assign; a second use of that input is a mistake in the model.
-inline float* sole_gradient(Device& device, Node& node) {
+inline Tensor sole_gradient(Device& device, Node& node) {
   const GradientSlot slot = gradient_slot(device, node);
   if (slot.accumulate == kernels::Accumulate::add)
     throw std::logic_error("[tape] a second gradient for an input used once");
-  return slot.data;
+  return slot.tensor;
 }
 
 }  // namespace nepenthe

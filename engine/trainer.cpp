@@ -8,13 +8,15 @@
 #include <cmath>
 #include <iterator>
 #include <limits>
-#include <utility>
+#include <numeric>
 
 #include "engine/error.h"
 #include "engine/ops/softmax_cross_entropy.h"
 #include "engine/optimizer.h"
+#include "engine/recorded_steps.h"
 #include "engine/safetensors.h"
-#include "kernels/softmax_cross_entropy.h"
+#include "kernels/memory.h"
+#include "kernels/step_control.h"
 
 namespace nepenthe {
 namespace {
@@ -26,21 +28,27 @@ struct Position {
 };
 constexpr const char* position_name = "position";
 
-void save_state(const TrainingJob& job, Network& network, const Optimizer& optimizer, Position position) {
+void save_state(const TrainingJob& job, Network& network, const Optimizer& optimizer, Position position,
+                std::int64_t steps) {
   StateDict state = network.parameters().state_dict();
-  optimizer.save(state);
+  optimizer.save(state, steps);
   const std::array<std::int64_t, 2> epoch_and_step{position.epoch, position.step};
   state.add(position_name, HostTensor::from({2}, epoch_and_step));
   state.metadata["identity"] = job.identity;
   write_safetensors(job.state_file, state);
 }
 
-/// Empty where there is no state of this very job; a damaged file is an error. `steps` are those of an epoch.
-std::optional<Position> load_state(const TrainingJob& job, std::int64_t steps, Network& network, Optimizer& optimizer) {
-  if (job.state_file.empty() || !std::filesystem::exists(job.state_file)) return std::nullopt;
+struct Start {
+  Position position;
+  std::int64_t steps = 0;  // optimiser steps made before
+};
+
+/// The beginning where there is no state of this very job; a damaged file is an error. `steps` are those of an epoch.
+Start load_state(const TrainingJob& job, std::int64_t steps, Network& network, Optimizer& optimizer) {
+  if (job.state_file.empty() || !std::filesystem::exists(job.state_file)) return {};
   const StateDict state = read_safetensors(job.state_file);
   const auto identity = state.metadata.find("identity");
-  if (identity == state.metadata.end() || identity->second != job.identity) return std::nullopt;
+  if (identity == state.metadata.end() || identity->second != job.identity) return {};
   try {
     const HostTensor* tensor_of_position = state.find(position_name);
     if (tensor_of_position == nullptr || tensor_of_position->count() != 2) throw Error("no training state");
@@ -54,8 +62,7 @@ std::optional<Position> load_state(const TrainingJob& job, std::int64_t steps, N
       if (!tensor_name.starts_with("optimizer.") && tensor_name != position_name) weights.add(tensor_name, tensor);
     }
     network.parameters().load_state_dict(weights);
-    optimizer.load(state);
-    return Position{static_cast<int>(position[0]), static_cast<int>(position[1])};
+    return {.position = {static_cast<int>(position[0]), static_cast<int>(position[1])}, .steps = optimizer.load(state)};
   } catch (const Error& error) {
     throw Error(fmt::format("{}: {}", job.state_file.string(), error.what()));
   }
@@ -74,34 +81,60 @@ RandomStream stream_for(const TrainingJob& job, std::uint32_t what, int epoch) {
   throw Error(fmt::format("{}: {}; a smaller --lr or other data would be right", job.what, how));
 }
 
-int count_right(Device& device, const Variable& logits, const std::int32_t* labels) {
-  const kernels::LogitsShape shape{.rows = logits->value.shape().n, .classes = logits->value.shape().c};
-  const DeviceArray<std::int32_t> ranks(device, static_cast<std::size_t>(shape.rows));
-  std::visit([&](auto& exec) { kernels::true_class_rank(exec, shape, ranks.data(), logits->value.data(), labels); },
-             device.exec());
-  const std::vector<std::int32_t> host = device.download(ranks.data(), ranks.size());
-  return static_cast<int>(std::ranges::count(host, 0));
-}
-
-struct StepResult {
-  float loss;
-  int right;  // samples whose true class had the largest logit
-};
-
-StepResult train_step(Network& network, const ImageSet::Batch& batch, Optimizer& optimizer, double lr_factor) {
-  Tape tape;
+/// Forward and backward pass and optimiser step on the next `count` samples of `order`; `control` moves on.
+void train_step(Network& network, const ImageSet& images, Optimizer& optimizer, const std::int32_t* order,
+                kernels::StepControl* control, int count, const std::optional<kernels::Augmentation>& augmentation) {
   Device& device = network.parameters().device();
+  Tape tape;
   Graph graph{.device = device, .training = true, .tape = &tape};
-  network.parameters().begin_step();
+  const ImageSet::Batch batch = images.gather(order, control, count, augmentation);
+  network.parameters().begin_pass();
   const Variable logits = network.forward(graph, make_variable(batch.images, false));
-  const float loss = ops::softmax_cross_entropy(graph, logits, batch.labels.data());
-  const int right = count_right(device, logits, batch.labels.data());
-  if (std::isfinite(loss)) {
-    tape.backward();
-    optimizer.step(lr_factor);
-  }
-  return {loss, right};
+  const ops::SampleScores scores = ops::softmax_cross_entropy(graph, logits, batch.labels.data());
+  std::visit(
+      [&](auto& exec) {
+        kernels::record_batch(exec, control, count, scores.losses.data(), scores.ranks.data());
+      },
+      device.exec());
+  tape.backward();
+  optimizer.step(control);
 }
+
+/// Scores of the next `count` samples of `order`, to `all`; `control` moves on.
+void predict_step(Network& network, const ImageSet& images, const std::int32_t* order, kernels::StepControl* control,
+                  int count, const kernels::PredictionArrays& all) {
+  Device& device = network.parameters().device();
+  Graph graph{.device = device};
+  const ImageSet::Batch batch = images.gather(order, control, count, std::nullopt);
+  network.parameters().begin_pass();
+  const Variable logits = network.forward(graph, make_variable(batch.images, false));
+  const ops::SampleScores scores = ops::softmax_cross_entropy(graph, logits, batch.labels.data());
+  std::visit(
+      [&](auto& exec) {
+        kernels::record_predictions(exec, control, {.rows = count, .classes = network.classes()}, all,
+                                    logits->value.data(), scores.losses.data(), scores.ranks.data());
+      },
+      device.exec());
+}
+
+/// Tells when the host should look at the device's numbers: after every step where that costs nothing, else now and
+/// then, so that the device never waits for the next steps.
+class Glances {
+ public:
+  Glances(Device& device, Observer& observer)
+      : always_(observer.every_step() ||
+                std::visit([](const auto& exec) { return kernels::results_are_at_hand(exec); }, device.exec())) {}
+  bool due() {
+    const auto now = std::chrono::steady_clock::now();
+    if (!always_ && now - last_ < std::chrono::milliseconds(200)) return false;
+    last_ = now;
+    return true;
+  }
+
+ private:
+  bool always_;
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
 
 }  // namespace
 
@@ -127,58 +160,77 @@ TrainingResult train(Network& network, const ImageSet& images, const TrainingJob
   check(job.recipe);
   Device& device = network.parameters().device();
   Optimizer optimizer(network.parameters(), job.recipe);
-  const int samples = static_cast<int>(job.ids.size());
+  const int samples = static_cast<int>(job.ids.size()), epochs = job.recipe.epochs;
   const std::vector<int> sizes = batch_sizes(samples, job.recipe.batch);
-  const Position start = load_state(job, std::ssize(sizes), network, optimizer).value_or(Position{});
+  const int steps_of_epoch = static_cast<int>(sizes.size());
+  const auto [start, steps_before] = load_state(job, steps_of_epoch, network, optimizer);
 
   observer.begin(job.what);
   TrainingResult result;
   Observer::Progress progress{.epoch = start.epoch,
-                              .epochs = job.recipe.epochs,
+                              .epochs = epochs,
                               .samples = std::int64_t{start.epoch} * samples,
-                              .samples_total = std::int64_t{job.recipe.epochs} * samples,
+                              .samples_total = std::int64_t{epochs} * samples,
                               .loss = 0,
                               .accuracy = std::numeric_limits<double>::quiet_NaN()};
   const auto began = std::chrono::steady_clock::now();
-  for (int epoch = start.epoch; epoch < job.recipe.epochs; ++epoch) {
-    const std::vector<std::int32_t> order = keyed_order(stream_for(job, purpose::order, epoch), job.ids);
-    const DeviceArray<std::int32_t> device_order(device, order);
-    const double lr_factor = schedule_factor(job.recipe.schedule, epoch, job.recipe.epochs);
-    std::optional<kernels::Augmentation> augmentation;
-    if (job.recipe.augment)
-      augmentation = kernels::Augmentation{.stream = stream_for(job, purpose::augmentation, epoch)};
+  const DeviceArray<std::int32_t> device_order(device, job.ids.size());
+  const DeviceArray<kernels::StepControl> control(device, 1);
+  std::optional<kernels::Augmentation> augmentation;
+  if (job.recipe.augment) augmentation = kernels::Augmentation{.stream = stream_for(job, purpose::augmentation, 0)};
+  const auto order_of = [&](int epoch) { return keyed_order(stream_for(job, purpose::order, epoch), job.ids); };
+  RecordedSteps recorded(device);
+  Glances glances(device, observer);
+  std::int64_t steps = steps_before;
+  std::vector<std::int32_t> order = order_of(start.epoch);
+  for (int epoch = start.epoch; epoch < epochs; ++epoch) {
+    const int first = epoch == start.epoch ? start.step : 0;
+    const int skipped = std::accumulate(sizes.begin(), sizes.begin() + first, 0);
+    const double lr_factor = schedule_factor(job.recipe.schedule, epoch, epochs);
+    const auto rates = optimizer.learning_rates(lr_factor);
+    kernels::StepControl totals{.epoch = static_cast<std::uint32_t>(epoch),
+                                .offset = static_cast<std::uint32_t>(skipped),
+                                .learning_rates = {rates[0], rates[1]},
+                                .steps = steps};
+    const std::int64_t steps_at_first = steps;
+    device.upload(device_order.data(), order.data(), order.size());
+    device.upload(control.data(), &totals, 1);
 
-    double loss_sum = 0;
-    int seen = 0, seen_right = 0, offset = 0;
-    for (int step = 0; step < static_cast<int>(sizes.size()); offset += sizes[step], ++step) {
-      if (epoch == start.epoch && step < start.step) {
-        progress.samples += sizes[step];
-        continue;
+    const auto look = [&] {
+      totals = device.download(control.data(), 1)[0];
+      if (totals.diverged_at != 0) {
+        diverged(job, fmt::format("the loss is {} in epoch {} of {}, step {} of {}, at learning rate {:.3g}",
+                                  totals.diverged_loss, epoch + 1, epochs, first + totals.diverged_at - steps_at_first,
+                                  steps_of_epoch, job.recipe.lr * lr_factor));
       }
-      if (observer.stop_requested()) {
-        if (!job.state_file.empty()) save_state(job, network, optimizer, {epoch, step});
-        throw Interrupted(fmt::format("interrupted in {}, epoch {} of {}, step {} of {}", job.what, epoch + 1,
-                                      job.recipe.epochs, step + 1, sizes.size()));
-      }
-      const ImageSet::Batch batch = images.gather(device_order.data() + offset, sizes[step], augmentation);
-      const auto [loss, right] = train_step(network, batch, optimizer, lr_factor);
-      if (!std::isfinite(loss)) {
-        diverged(job, fmt::format("the loss is {} in epoch {} of {}, step {} of {}, at learning rate {:.3g}", loss,
-                                  epoch + 1, job.recipe.epochs, step + 1, sizes.size(), job.recipe.lr * lr_factor));
-      }
-      loss_sum += static_cast<double>(loss) * sizes[step];
-      seen += sizes[step];
-      seen_right += right;
-      result.sample_passes += sizes[step];
       progress.epoch = epoch;
-      progress.samples += sizes[step];
-      progress.loss = loss_sum / seen;
-      progress.accuracy = static_cast<double>(seen_right) / seen;
+      progress.samples = std::int64_t{epoch} * samples + skipped + totals.seen;
+      progress.loss = totals.loss_sum / static_cast<double>(totals.seen);
+      progress.accuracy = static_cast<double>(totals.right) / static_cast<double>(totals.seen);
       observer.progress(progress);
+    };
+    for (int step = first; step < steps_of_epoch; ++step) {
+      if (observer.stop_requested()) {
+        if (step > first) look();  // a loss that is not finite must not become a state
+        if (!job.state_file.empty()) save_state(job, network, optimizer, {epoch, step}, steps);
+        throw Interrupted(fmt::format("interrupted in {}, epoch {} of {}, step {} of {}", job.what, epoch + 1, epochs,
+                                      step + 1, steps_of_epoch));
+      }
+      const int count = sizes[step];
+      recorded.run(count, [&, count] {
+        train_step(network, images, optimizer, device_order.data(), control.data(), count, augmentation);
+      });
+      ++steps;
+      result.sample_passes += count;
+      const bool last = step + 1 == steps_of_epoch;
+      // While the device is at work on what was issued.
+      if (last && epoch + 1 < epochs) order = order_of(epoch + 1);
+      if (last || glances.due()) look();
     }
-    result.loss = seen > 0 ? loss_sum / seen : 0;
-    const bool last = epoch + 1 == job.recipe.epochs;
-    if (!last && !job.state_file.empty()) save_state(job, network, optimizer, {epoch + 1, 0});
+    result.loss = totals.seen > 0 ? totals.loss_sum / static_cast<double>(totals.seen) : 0;
+    if (epoch + 1 < epochs && !job.state_file.empty()) {
+      save_state(job, network, optimizer, {epoch + 1, 0}, steps);
+    }
   }
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   // A loss tells of the weights before its step; this is for the last one, and for statistics, which no loss sees.
@@ -196,44 +248,33 @@ TrainingResult train(Network& network, const ImageSet& images, const TrainingJob
 Predictions predict(Network& network, const ImageSet& images, const std::vector<std::int32_t>& ids, int batch,
                     const std::string& what, Observer& observer) {
   Device& device = network.parameters().device();
-  const DeviceArray<std::int32_t> device_ids(device, ids);
   const int samples = static_cast<int>(ids.size()), classes = network.classes();
-  Predictions predictions{.classes = classes, .logits = {}, .losses = {}, .ranks = {}};
-  const auto append = [](auto& to, const auto& from) { to.insert(to.end(), from.begin(), from.end()); };
+  const DeviceArray<std::int32_t> device_ids(device, ids);
+  const DeviceArray<float> logits(device, ids.size() * static_cast<std::size_t>(classes)), losses(device, ids.size());
+  const DeviceArray<std::int32_t> ranks(device, ids.size());
+  const kernels::PredictionArrays all{.logits = logits.data(), .losses = losses.data(), .ranks = ranks.data()};
+  const DeviceArray<kernels::StepControl> control(device, std::vector<kernels::StepControl>(1));
+  RecordedSteps recorded(device);
+  Glances glances(device, observer);
   Observer::Progress progress{
       .epoch = 0, .epochs = 1, .samples = 0, .samples_total = samples, .loss = 0, .accuracy = 0};
   observer.begin(what);
-  double loss_sum = 0;
-  std::int64_t right = 0;
   for (int begin = 0; begin < samples; begin += batch) {
     if (observer.stop_requested()) throw Interrupted("interrupted during evaluation");
     const int count = std::min(batch, samples - begin);
-    const ImageSet::Batch images_of_batch = images.gather(device_ids.data() + begin, count, std::nullopt);
-    Graph graph{.device = device};
-    const Variable logits = network.forward(graph, make_variable(images_of_batch.images, false));
-    const DeviceArray<float> losses(device, static_cast<std::size_t>(count));
-    const DeviceArray<std::int32_t> ranks(device, static_cast<std::size_t>(count));
-    const kernels::LogitsShape shape{.rows = count, .classes = classes};
-    std::visit(
-        [&](auto& exec) {
-          kernels::softmax_cross_entropy_forward(exec, shape, losses.data(), logits->value.data(),
-                                                 images_of_batch.labels.data());
-          kernels::true_class_rank(exec, shape, ranks.data(), logits->value.data(), images_of_batch.labels.data());
-        },
-        device.exec());
-    append(predictions.logits, device.download(logits->value.data(), std::size_t(count) * classes));
-    append(predictions.losses, device.download(losses.data(), std::size_t(count)));
-    append(predictions.ranks, device.download(ranks.data(), std::size_t(count)));
-    for (int i = begin; i < begin + count; ++i) {
-      loss_sum += predictions.losses[i];
-      right += predictions.ranks[i] == 0;
-    }
-    progress.samples += count;
-    progress.loss = loss_sum / static_cast<double>(progress.samples);
-    progress.accuracy = static_cast<double>(right) / static_cast<double>(progress.samples);
+    recorded.run(count,
+                 [&, count] { predict_step(network, images, device_ids.data(), control.data(), count, all); });
+    if (begin + count < samples && !glances.due()) continue;
+    const kernels::StepControl totals = device.download(control.data(), 1)[0];
+    progress.samples = totals.seen;
+    progress.loss = totals.loss_sum / static_cast<double>(totals.seen);
+    progress.accuracy = static_cast<double>(totals.right) / static_cast<double>(totals.seen);
     observer.progress(progress);
   }
-  return predictions;
+  return {.classes = classes,
+          .logits = device.download(logits.data(), logits.size()),
+          .losses = device.download(losses.data(), losses.size()),
+          .ranks = device.download(ranks.data(), ranks.size())};
 }
 
 }  // namespace nepenthe

@@ -32,6 +32,8 @@ class Observer {
   virtual void begin(const std::string& /*what*/) {}
   virtual void progress(const Progress&) {}
   virtual bool stop_requested() { return false; }
+  /// Whether progress() has to come after every step, at the price that a GPU may wait for it; else now and then there.
+  virtual bool every_step() { return false; }
 };
 
 /// One optimisation: which samples, how, and under which random numbers.

@@ -26,4 +26,20 @@ void batch_norm_backward(CpuExec& exec, const BatchNormShape& shape, float* dx, 
                          const float* dy, const float* x, const float* y, const float* gamma, const float* beta,
                          const float* mean, const float* rstd);
 
+#if defined(NEPENTHE_CUDA)
+/// The same; T, the activations' type, is float or bf16.
+template <class T>
+void batch_norm_forward(CudaExec& exec, const BatchNormShape& shape, T* y, float* mean, float* rstd,
+                        float* running_mean, float* running_var, const T* x, const T* residual, const float* gamma,
+                        const float* beta);
+template <class T>
+void batch_norm_inference(CudaExec& exec, const BatchNormShape& shape, T* y, const T* x, const T* residual,
+                          const float* gamma, const float* beta, const float* mean, const float* var);
+template <class T>
+void batch_norm_backward(CudaExec& exec, const BatchNormShape& shape, T* dx, T* dresidual,
+                         Accumulate accumulate_residual, float* dgamma, float* dbeta, Accumulate accumulate,
+                         const T* dy, const T* x, const T* y, const float* gamma, const float* beta, const float* mean,
+                         const float* rstd);
+#endif
+
 }  // namespace nepenthe::kernels

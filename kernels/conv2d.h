@@ -18,4 +18,22 @@ void conv2d_backward_data(CpuExec& exec, const Conv2dShape& shape, float* dx, Ac
 void conv2d_backward_weights(CpuExec& exec, const Conv2dShape& shape, float* dw, Accumulate accumulate, const float* dy,
                              const float* x);
 
+#if defined(NEPENTHE_CUDA)
+/// The same with cuDNN. T, the type of activations and filters, is float (products in fp32, or in TF32 where the
+/// precision is tf32 or bf16) or bf16 (products in bf16, sums in fp32). All operands are aligned to 16 bytes. The first
+/// call for a shape makes its plan, so it cannot be recorded into a graph. Throws std::runtime_error where cuDNN has no
+/// engine that may be used, or a recorded one cannot be had.
+template <class T>
+void conv2d_forward(CudaExec& exec, const Conv2dShape& shape, T* y, const T* x, const T* w);
+
+template <class T>
+void conv2d_backward_data(CudaExec& exec, const Conv2dShape& shape, T* dx, Accumulate accumulate, const T* dy,
+                          const T* w);
+
+/// dw is fp32 for both types: it goes to the master weights.
+template <class T>
+void conv2d_backward_weights(CudaExec& exec, const Conv2dShape& shape, float* dw, Accumulate accumulate, const T* dy,
+                             const T* x);
+#endif
+
 }  // namespace nepenthe::kernels

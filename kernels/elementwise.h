@@ -1,19 +1,22 @@
-// Small vector helpers of the engine.
+// Small vector helpers of the CUDA backend; the CPU's kernels need none.
 #pragma once
 
 #include <cstddef>
 
+#include "kernels/bf16.h"
 #include "kernels/exec.h"
 
 namespace nepenthe::kernels {
 
-/// x (count) = value.
-void fill(CpuExec& exec, std::size_t count, float* x, float value);
+#if defined(NEPENTHE_CUDA)
+/// y (count) += x (count); T is float or bf16.
+template <class T>
+void add(CudaExec& exec, std::size_t count, T* y, const T* x);
 
-/// y (count) += x (count).
-void add(CpuExec& exec, std::size_t count, float* y, const float* x);
-
-/// The mean of x (count), summed in double, in order; count > 0.
-float mean(CpuExec& exec, std::size_t count, const float* x);
+/// y (count) = x (count), rounded to nearest.
+void cast(CudaExec& exec, std::size_t count, bf16* y, const float* x);
+/// y (count) = x (count), or added to it.
+void cast(CudaExec& exec, std::size_t count, float* y, Accumulate accumulate, const bf16* x);
+#endif
 
 }  // namespace nepenthe::kernels

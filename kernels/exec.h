@@ -10,6 +10,8 @@
 #include <string_view>
 #include <variant>
 
+#include "kernels/conv_engines.h"
+
 namespace nepenthe::kernels {
 
 /// Instruction sets of the x86-64 psABI's levels that the CPU kernels are compiled for, chosen at run time.
@@ -17,6 +19,13 @@ enum class Isa { v2 = 2, v3 = 3, v4 = 4 };
 
 /// "x86-64-v2", "x86-64-v3" or "x86-64-v4".
 std::string_view name(Isa isa);
+
+/// Arithmetic of convolutions and matrix products, and storage of activations: fp32 (true fp32 throughout), tf32 (fp32
+/// storage, products in TF32), bf16 (activations and filters stored as bf16, accumulation in fp32).
+enum class Precision { fp32, tf32, bf16 };
+
+/// "fp32", "tf32" or "bf16".
+std::string_view name(Precision precision);
 
 /// Whether a gradient kernel overwrites its output or adds to it.
 enum class Accumulate { assign, add };
@@ -67,13 +76,60 @@ class CpuExec {
   std::size_t workspace_floats_ = 0;
 };
 
+#if defined(NEPENTHE_CUDA)
+struct CudaContext;  // kernels/cuda/context.h: stream, scratch memory, the libraries' handles and plans
+
+/// The CUDA backend: one GPU and one stream, in which everything runs in order. Calls return before the work is done;
+/// copies to the host wait for it.
+class CudaExec {
+ public:
+  /// Opens the first visible GPU. Throws std::runtime_error, in one line, where there is none of compute capability
+  /// 8.0 or later, or driver or cuDNN cannot be used.
+  explicit CudaExec(Precision precision = Precision::fp32);
+  ~CudaExec();
+  CudaExec(CudaExec&&) noexcept;
+  CudaExec& operator=(CudaExec&&) noexcept;
+
+  Precision precision() const;
+  /// For people and results: "CUDA (NVIDIA H200, sm_90, cuDNN 9.13.0, cuBLASLt 13.0.2)".
+  std::string description() const;
+
+  CudaContext& context() { return *context_; }
+  const CudaContext& context() const { return *context_; }
+
+ private:
+  std::unique_ptr<CudaContext> context_;
+};
+
+using Exec = std::variant<CpuExec, CudaExec>;
+#else
 using Exec = std::variant<CpuExec>;
+#endif
+
+/// The CUDA backend. Throws std::runtime_error where there is no usable GPU, or none in this build.
+Exec open_cuda(Precision precision);
 
 /// How an activation of logical shape (N, H, W, C) lies in memory: element (n, h, w, c) stands at
 ///   ((n·(C/block) + c/block)·H·W + h·W + w)·block + c mod block.
 /// block = 1 is planar (NCHW), block = C is NHWC, 8 and 16 are oneDNN's blocked formats. The backend chooses; only
 /// kernels, and readers in tests, look. Here: lanes() where that divides the channels, else planar; always planar with
-/// x86-64-v2, for which oneDNN has no backward convolutions on blocks.
+/// x86-64-v2, for which oneDNN has no backward convolutions on blocks; on CUDA NHWC.
 int channel_block(const CpuExec& exec, int channels);
+#if defined(NEPENTHE_CUDA)
+inline int channel_block(const CudaExec&, int channels) { return channels; }
+#endif
+
+/// cuDNN's engines in use, by convolution: those given and those chosen since. None on the CPU.
+const ConvEngines& conv_engines(const CpuExec& exec);
+/// Engines to take in place of own choices, for convolutions not yet run. Nothing happens on the CPU.
+inline void use_conv_engines(CpuExec&, const ConvEngines&) {}
+/// From here on a convolution's first run measures every deterministic engine and takes the fastest, in place of cuDNN's
+/// first suggestion; its outputs are undefined then. False where there are no engines to measure.
+inline bool measure_conv_engines(CpuExec&) { return false; }
+#if defined(NEPENTHE_CUDA)
+const ConvEngines& conv_engines(const CudaExec& exec);
+void use_conv_engines(CudaExec& exec, const ConvEngines& engines);
+bool measure_conv_engines(CudaExec& exec);
+#endif
 
 }  // namespace nepenthe::kernels

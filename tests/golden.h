@@ -12,8 +12,9 @@
 #include <string_view>
 #include <vector>
 
+#include "device.h"
 #include "engine/safetensors.h"
-#include "engine/tensor.h"
+#include "engine/tape.h"
 #include "kernels/harness.h"
 
 namespace nepenthe::tests {
@@ -100,7 +101,8 @@ inline std::vector<float> narrowed(const std::vector<double>& values) { return {
 inline Tensor upload(Device& device, const ImageShape& shape, const std::vector<float>& plain) {
   REQUIRE(plain.size() == shape.size());
   Tensor tensor(device, shape);
-  const std::vector<float> laid_out = to_backend(std::get<CpuExec>(device.exec()), shape, plain);
+  const std::vector<float> laid_out =
+      std::visit([&](const auto& exec) { return to_backend(exec, shape, plain); }, device.exec());
   device.upload(tensor.data(), laid_out.data(), laid_out.size());
   return tensor;
 }
@@ -108,8 +110,15 @@ inline Tensor upload(Device& device, const ImageShape& shape, const std::vector<
   return upload(device, shape, narrowed(plain));
 }
 inline std::vector<float> download(Device& device, const Tensor& tensor) {
-  return from_backend(std::get<CpuExec>(device.exec()), tensor.shape(),
-                      device.download(tensor.data(), tensor.shape().size()));
+  const std::vector<float> laid_out = device.download(tensor.data(), tensor.shape().size());
+  return std::visit([&](const auto& exec) { return from_backend(exec, tensor.shape(), laid_out); }, device.exec());
+}
+
+/// The mean of a batch's losses.
+inline double mean_loss(Device& device, const Tensor& losses) {
+  double sum = 0;
+  for (const float loss : download(device, losses)) sum += loss;
+  return sum / static_cast<double>(losses.shape().n);
 }
 
 }  // namespace nepenthe::tests

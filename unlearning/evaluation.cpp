@@ -106,6 +106,7 @@ RunScores score_run(const SisaRun& run, const Evaluator& evaluator, const std::v
   const auto began = std::chrono::steady_clock::now();
   RunScores scores;
   const auto network = make_network(evaluator.device(), run.config().model, run.config().classes);
+  run.use_recorded_engines(evaluator.device());
   for (const int shard : run.live_shards()) {
     run.load_shard(shard, *network);
     scores.shards.push_back(shard);

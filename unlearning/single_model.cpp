@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <span>
 
+#include "engine/engine_record.h"
 #include "engine/error.h"
 #include "engine/file.h"
 #include "engine/safetensors.h"
@@ -26,7 +27,8 @@ std::string identity_of(const SingleModelTraining& training, const Dataset& data
                                         {"left_out", sha256_hex(std::as_bytes(std::span(training.left_out)))},
                                         {"recipe", to_json(training.recipe)},
                                         {"seed", training.seed},
-                                        {"precision", name(device.precision())}};
+                                        {"precision", name(device.precision())},
+                                        {"engines", digest(device.given_engines())}};
   return identity.dump();
 }
 

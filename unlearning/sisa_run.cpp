@@ -19,6 +19,7 @@
 #include <system_error>
 #include <utility>
 
+#include "engine/engine_record.h"
 #include "engine/error.h"
 #include "engine/file.h"
 #include "engine/random.h"
@@ -36,6 +37,7 @@ namespace fs = std::filesystem;
 constexpr const char* run_file = "run.json";
 constexpr const char* forgotten_file = "forgotten.json";
 constexpr const char* manifest_file = "manifest.jsonl";
+constexpr const char* engines_file = "engines.json";
 constexpr const char* lineage_key = "lineage";
 
 std::string digest(std::string_view text) { return sha256_hex(std::as_bytes(std::span(text))); }
@@ -52,7 +54,8 @@ Json to_json(const SisaConfig& config) {
             {"seed", config.seed},
             {"precision", config.precision},
             {"data_digest", config.data_digest},
-            {"weights_digest", config.weights_digest}};
+            {"weights_digest", config.weights_digest},
+            {"engines_digest", config.engines_digest}};
   json["recipe"].erase("epochs");  // one number a stage: above
   return json;
 }
@@ -70,6 +73,7 @@ SisaConfig config_from_json(Json json) {
   json.at("precision").get_to(config.precision);
   json.at("data_digest").get_to(config.data_digest);
   json.at("weights_digest").get_to(config.weights_digest);
+  json.at("engines_digest").get_to(config.engines_digest);
   return config;
 }
 
@@ -152,6 +156,7 @@ SisaRun SisaRun::create(const fs::path& wanted_folder, SisaConfig config, const 
   config.data_digest = dataset.train.digest;
   config.precision = name(device.precision());
   if (!weights.empty()) config.weights_digest = sha256_file(weights);
+  config.engines_digest = digest(device.given_engines());
   const auto network = make_network(device, config.model, config.classes);
 
   FolderInTheMaking making(folder);
@@ -169,6 +174,7 @@ SisaRun SisaRun::create(const fs::path& wanted_folder, SisaConfig config, const 
                                                         .dump(2) +
                                                     "\n");
   write_forgotten(run.folder_, excluded);
+  run.record_engines(device);
   for (int shard = 0; shard < run.config_.shards; ++shard) {
     const RandomStream stream{
         .seed = run.config_.seed, .purpose = purpose::initialization, .shard = static_cast<std::uint32_t>(shard)};
@@ -318,6 +324,14 @@ bool SisaRun::manifest_ends_completed() const {
   return last.is_object() && last.value("event", "") == "completed";
 }
 
+void SisaRun::use_recorded_engines(Device& device) const {
+  if (fs::exists(folder_ / engines_file)) device.use_engines(read_engines(folder_ / engines_file));
+}
+
+void SisaRun::record_engines(const Device& device) const {
+  if (!device.engines().empty()) write_engines(folder_ / engines_file, device.engines(), device.description());
+}
+
 SisaWork SisaRun::pending() const {
   SisaWork work = plan_.training(forgotten_);
   for (ShardWork& shard : work.shards) {
@@ -378,6 +392,7 @@ SisaRun::Cost SisaRun::complete(const Dataset& dataset, Device& device, Observer
   if (config_.precision != name(device.precision())) {
     throw UsageError(fmt::format("--precision {}: the run is in {}", name(device.precision()), config_.precision));
   }
+  use_recorded_engines(device);
   remove_what_is_not_valid();
   const SisaWork work = pending();
   const auto network = make_network(device, config_.model, config_.classes);
@@ -398,6 +413,7 @@ SisaRun::Cost SisaRun::complete(const Dataset& dataset, Device& device, Observer
       network->parameters().load_state_dict(read_safetensors(checkpoint(shard.shard, shard.first_stage - 1)));
       for (const StageWork& stage : shard.stages) {
         total += train_stage(stage, shard.shard, lineage[stage.stage], images, *network, observer);
+        record_engines(device);
       }
     }
   } catch (const Interrupted&) {

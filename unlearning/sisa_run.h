@@ -4,6 +4,7 @@
 //   run.json                        configuration, digests of the data and of P, the device that trained it
 //   forgotten.json                  ids of everything forgotten so far, with their digest
 //   shard-K/stage-T.safetensors     CP_T, T = 0 … slices
+//   engines.json                    on CUDA, the engines that compute its convolutions (engine/engine_record.h)
 //   manifest.jsonl                  what was done, in order
 //
 // Every checkpoint names its *lineage* in its metadata: a digest over the configuration, the shard and the ids of the
@@ -40,6 +41,7 @@ struct SisaConfig {
   std::string precision = "fp32";
   std::string data_digest;     // of the training data
   std::string weights_digest;  // SHA-256 of the file the networks started from; empty: freshly initialised
+  std::string engines_digest;  // of cuDNN's engines given by --engines; empty: cuDNN's first suggestions
 };
 
 class SisaRun {
@@ -86,6 +88,8 @@ class SisaRun {
   std::filesystem::path checkpoint(int shard, int stage) const;
   /// Shards with samples left: those that take part in the aggregate.
   std::vector<int> live_shards() const;
+  /// Has `device` use the engines that the run has recorded, as complete() does: others give other bits.
+  void use_recorded_engines(Device& device) const;
   /// Loads the final checkpoint of a shard. Throws Error where the run is not complete.
   void load_shard(int shard, Network& network) const;
 
@@ -100,6 +104,7 @@ class SisaRun {
   void save_checkpoint(int shard, int stage, const std::string& lineage, StateDict state) const;
   void append_to_manifest(nlohmann::ordered_json entry) const;
   bool manifest_ends_completed() const;
+  void record_engines(const Device& device) const;
   /// Everything in the shards' folders but valid checkpoints and the state of the training that comes next.
   void remove_what_is_not_valid() const;
   /// An exclusive lock on the run, with forgotten_ as it is now. Throws Error where another process has it.

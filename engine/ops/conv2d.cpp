@@ -10,24 +10,25 @@ Variable conv2d(Graph& graph, const Variable& x, Parameters& parameters, int wei
   const kernels::Conv2dShape shape{
       .n = n, .h = h, .w = w, .c = c, .out_c = out_channels, .kernel = kernel, .stride = stride, .padding = padding};
   Device& device = graph.device;
-  Variable y = make_variable(Tensor(device, shape.output()));
-  std::visit(
-      [&](auto& exec) {
-        kernels::conv2d_forward(exec, shape, y->value.data(), x->value.data(), parameters.value(weight));
-      },
-      device.exec());
+  Variable y = make_variable(Tensor(device, shape.output(), device.activation_type()));
+  device.run([&](auto& exec, auto element) {
+    using T = decltype(element);
+    kernels::conv2d_forward(exec, shape, y->value.as<T>(), static_cast<const T*>(x->value.as<T>()),
+                            parameters.filters<T>(weight));
+  });
   if (graph.tape != nullptr) {
     graph.tape->record([&device, &parameters, x, y, shape, weight] {
-      std::visit(
-          [&](auto& exec) {
-            const GradientSlot dw = parameters.gradient(weight);
-            kernels::conv2d_backward_weights(exec, shape, dw.data, dw.accumulate, y->grad.data(), x->value.data());
-            if (!x->needs_grad) return;
-            const GradientSlot dx = gradient_slot(device, *x);
-            kernels::conv2d_backward_data(exec, shape, dx.data, dx.accumulate, y->grad.data(),
-                                          parameters.value(weight));
-          },
-          device.exec());
+      device.run([&](auto& exec, auto element) {
+        using T = decltype(element);
+        const T* dy = y->grad.as<T>();
+        const ParameterGradient dw = parameters.gradient(weight);
+        kernels::conv2d_backward_weights(exec, shape, dw.data, dw.accumulate, dy,
+                                         static_cast<const T*>(x->value.as<T>()));
+        if (!x->needs_grad) return;
+        const GradientSlot dx = gradient_slot(device, *x);
+        kernels::conv2d_backward_data(exec, shape, dx.tensor.as<T>(), dx.accumulate, dy,
+                                      parameters.filters<T>(weight));
+      });
     });
   }
   return y;

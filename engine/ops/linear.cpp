@@ -16,14 +16,14 @@ Variable linear(Graph& graph, const Variable& x, Parameters& parameters, int wei
       device.exec());
   if (graph.tape != nullptr) {
     graph.tape->record([&device, &parameters, x, y, shape, weight, bias] {
-      const GradientSlot dw = parameters.gradient(weight);
-      const GradientSlot db = parameters.gradient(bias);
+      const ParameterGradient dw = parameters.gradient(weight);
+      const ParameterGradient db = parameters.gradient(bias);
       const GradientSlot dx = gradient_slot(device, *x);
       std::visit(
           [&](auto& exec) {
             kernels::linear_backward_weights(exec, shape, dw.data, db.data, dw.accumulate, y->grad.data(),
                                              x->value.data());
-            kernels::linear_backward_data(exec, shape, dx.data, dx.accumulate, y->grad.data(),
+            kernels::linear_backward_data(exec, shape, dx.tensor.data(), dx.accumulate, y->grad.data(),
                                           parameters.value(weight));
           },
           device.exec());

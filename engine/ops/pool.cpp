@@ -8,14 +8,17 @@ Variable global_avg_pool(Graph& graph, const Variable& x) {
   const ImageShape shape = x->value.shape();
   Device& device = graph.device;
   Variable y = make_variable(Tensor(device, {shape.n, 1, 1, shape.c}));
-  std::visit([&](auto& exec) { kernels::global_avg_pool_forward(exec, shape, y->value.data(), x->value.data()); },
-             device.exec());
+  device.run([&](auto& exec, auto element) {
+    using T = decltype(element);
+    kernels::global_avg_pool_forward(exec, shape, y->value.data(), static_cast<const T*>(x->value.as<T>()));
+  });
   if (graph.tape != nullptr) {
     graph.tape->record([&device, x, y, shape] {
       const GradientSlot dx = gradient_slot(device, *x);
-      std::visit(
-          [&](auto& exec) { kernels::global_avg_pool_backward(exec, shape, dx.data, dx.accumulate, y->grad.data()); },
-          device.exec());
+      device.run([&](auto& exec, auto element) {
+        using T = decltype(element);
+        kernels::global_avg_pool_backward(exec, shape, dx.tensor.as<T>(), dx.accumulate, y->grad.data());
+      });
     });
   }
   return y;

@@ -6,8 +6,14 @@
 
 namespace nepenthe::ops {
 
-/// The mean over the batch of −log softmax(logits (N, 1, 1, classes))[label], labels (N) on the device, which must
-/// outlive the tape. The end of a graph: its backward starts from the gradient 1. Returns the loss on the host.
-float softmax_cross_entropy(Graph& graph, const Variable& logits, const std::int32_t* labels);
+/// What a batch's logits are worth, each sample by itself, on the device.
+struct SampleScores {
+  Tensor losses;                    // (N, 1, 1, 1): −log softmax(logits)[label]
+  DeviceArray<std::int32_t> ranks;  // (N), of the true class: 0 is right
+};
+
+/// Scores of logits (N, 1, 1, classes), with labels (N) on the device, which must outlive the tape. The end of a graph:
+/// its backward starts from the gradient 1 of the mean loss.
+SampleScores softmax_cross_entropy(Graph& graph, const Variable& logits, const std::int32_t* labels);
 
 }  // namespace nepenthe::ops

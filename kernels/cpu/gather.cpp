@@ -57,20 +57,24 @@ void copy_plane(int h, int w, float* to, const std::uint8_t* from, const Levels&
 }  // namespace
 
 void gather(CpuExec& exec, const ImageShape& shape, float* images, std::int32_t* batch_labels,
-            const std::uint8_t* bytes, const std::int32_t* labels, const std::int32_t* ids,
-            const Normalization& normalization, const std::optional<Augmentation>& augmentation) {
+            const std::uint8_t* bytes, const std::int32_t* labels, const std::int32_t* order,
+            const StepControl* control, const Normalization& normalization,
+            const std::optional<Augmentation>& augmentation) {
   // With three channels the layout is planar for every instruction set.
   if (shape.c != 3) {
     throw std::invalid_argument(fmt::format("[gather] pictures of {} channels: 3 are needed", shape.c));
   }
   const std::array<Levels, 3> levels = levels_of(normalization);
   const std::size_t plane = std::size_t(shape.h) * shape.w;
+  const std::int32_t* ids = order + control->offset;
+  std::optional<Augmentation> augmentation_now = augmentation;
+  if (augmentation_now) augmentation_now->stream.epoch = control->epoch;
   const Partition chunks = chunks_of_images(shape.n);
   exec.parallel(chunks.parts(), [&](int chunk, int) {
     const Range range = chunks[chunk];
     for (std::size_t n = range.begin; n < range.end; ++n) {
       const auto id = static_cast<std::size_t>(ids[n]);
-      const Window window = augmentation ? window_of(*augmentation, ids[n]) : Window{};
+      const Window window = augmentation_now ? window_of(*augmentation_now, ids[n]) : Window{};
       for (int c = 0; c < 3; ++c) {
         copy_plane(shape.h, shape.w, images + (n * 3 + c) * plane, bytes + (id * 3 + c) * plane, levels[c], window);
       }

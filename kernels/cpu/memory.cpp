@@ -23,5 +23,6 @@ void release(CpuExec&, void* memory) noexcept { std::free(memory); }
 
 void copy_to_device(CpuExec&, void* device, const void* host, std::size_t bytes) { std::memcpy(device, host, bytes); }
 void copy_to_host(CpuExec&, void* host, const void* device, std::size_t bytes) { std::memcpy(host, device, bytes); }
+void synchronize(CpuExec&) {}
 
 }  // namespace nepenthe::kernels

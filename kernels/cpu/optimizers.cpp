@@ -1,6 +1,8 @@
 #include "kernels/optimizers.h"
 
 #include <cmath>
+#include <stdexcept>
+#include <string>
 #include <type_traits>
 
 #include "kernels/cpu/isa.h"
@@ -11,16 +13,22 @@ namespace {
 
 /// Calls body(range, lr) for parts of the segments, on the team.
 template <class Body>
-void each_part(CpuExec& exec, std::span<const Segment> segments, Body&& body) {
+void each_part(CpuExec& exec, std::span<const Segment> segments, const StepControl& control, Body&& body) {
+  if (segments.size() > StepControl::parameter_groups) {
+    throw std::invalid_argument("[optimizers] " + std::to_string(segments.size()) + " segments: at most " +
+                                std::to_string(StepControl::parameter_groups) + " have a learning rate");
+  }
+  if (control.diverged_at != 0) return;
   const auto parts_of = [](const Segment& segment) { return parts_of_array(segment.end - segment.begin); };
   int parts = 0;
   for (const Segment& segment : segments) parts += parts_of(segment).parts();
   exec.parallel(parts, [&](int part, int) {
-    for (const Segment& segment : segments) {
+    for (std::size_t i = 0; i < segments.size(); ++i) {
+      const Segment& segment = segments[i];
       const Partition partition = parts_of(segment);
       if (part < partition.parts()) {
         const Range range = partition[part];
-        return body(Range{segment.begin + range.begin, segment.begin + range.end}, segment.lr);
+        return body(Range{segment.begin + range.begin, segment.begin + range.end}, control.learning_rates[i]);
       }
       part -= partition.parts();
     }
@@ -31,6 +39,7 @@ struct SgdArguments {
   float *w, *v;
   const float* grad;
   SgdSettings settings;
+  bool first;
 };
 
 template <int W, bool Momentum, bool Nesterov>
@@ -39,14 +48,15 @@ NEPENTHE_INLINE void sgd_range(const SgdArguments* arguments, Range range, float
   float* w = arguments->w + range.begin;
   float* v = arguments->v + range.begin;
   const float* grad = arguments->grad + range.begin;
-  const float keep = s.first ? 0.0f : s.momentum, take = s.first ? 1.0f : 1.0f - s.dampening;
+  const bool first = arguments->first;
+  const float take = 1.0f - s.dampening;
   each<W>(
       range.end - range.begin, [&](auto width, std::size_t i, auto) __attribute__((always_inline)) {
         const auto weight = load<width>(w + i);
         auto step = load<width>(grad + i) + s.weight_decay * weight;
         if constexpr (Momentum) {
           // The first step must not read the velocity: it may be anything, NaN too.
-          const auto velocity = s.first ? step : keep * load<width>(v + i) + take * step;
+          const auto velocity = first ? step : s.momentum * load<width>(v + i) + take * step;
           store<width>(v + i, velocity);
           step = Nesterov ? step + s.momentum * velocity : velocity;
         }
@@ -95,10 +105,10 @@ NEPENTHE_INLINE void adam_range(const AdamArguments* arguments, Range range, flo
 
 }  // namespace
 
-void sgd_step(CpuExec& exec, std::span<const Segment> segments, float* w, float* v, const float* grad,
-              const SgdSettings& settings) {
-  const SgdArguments arguments{.w = w, .v = v, .grad = grad, .settings = settings};
-  each_part(exec, segments, [&](Range range, float lr) {
+void sgd_step(CpuExec& exec, std::span<const Segment> segments, const StepControl* control, float* w, float* v,
+              const float* grad, const SgdSettings& settings) {
+  const SgdArguments arguments{.w = w, .v = v, .grad = grad, .settings = settings, .first = control->steps == 1};
+  each_part(exec, segments, *control, [&](Range range, float lr) {
     if (settings.momentum == 0) {
       on_isa<sgd_range<16, false, false>, sgd_range<8, false, false>>(exec.isa(), &arguments, range, lr);
     } else if (settings.nesterov) {
@@ -109,16 +119,17 @@ void sgd_step(CpuExec& exec, std::span<const Segment> segments, float* w, float*
   });
 }
 
-void adam_step(CpuExec& exec, std::span<const Segment> segments, float* w, float* m, float* v, const float* grad,
-               const AdamSettings& settings) {
+void adam_step(CpuExec& exec, std::span<const Segment> segments, const StepControl* control, float* w, float* m,
+               float* v, const float* grad, const AdamSettings& settings) {
+  const auto step = static_cast<double>(control->steps);
   const AdamArguments arguments{.w = w,
                                 .m = m,
                                 .v = v,
                                 .grad = grad,
                                 .settings = settings,
-                                .correction1 = 1 - std::pow(double{settings.beta1}, settings.step),
-                                .correction2_root = std::sqrt(1 - std::pow(double{settings.beta2}, settings.step))};
-  each_part(exec, segments,
+                                .correction1 = 1 - std::pow(double{settings.beta1}, step),
+                                .correction2_root = std::sqrt(1 - std::pow(double{settings.beta2}, step))};
+  each_part(exec, segments, *control,
             [&](Range range, float lr) { on_isa<adam_range<16>, adam_range<8>>(exec.isa(), &arguments, range, lr); });
 }
 

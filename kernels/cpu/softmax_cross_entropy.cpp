@@ -26,22 +26,34 @@ void each_row(CpuExec& exec, int rows, Body&& body) {
   });
 }
 
+float cross_entropy(const float* z, int classes, int label) {
+  // A logit of −∞ would only drop out of the sum and hide that the network has diverged.
+  if (!all_finite(z, classes)) return std::numeric_limits<float>::quiet_NaN();
+  const float shift = largest(z, classes);
+  double sum = 0;
+  for (int c = 0; c < classes; ++c) sum += std::exp(z[c] - shift);
+  return static_cast<float>(std::log(sum) + (double{shift} - z[label]));
+}
+
+std::int32_t true_class_rank(const float* z, int classes, int label) {
+  int before = 0;
+  bool broken = false;
+  for (int c = 0; c < classes; ++c) {
+    broken |= std::isnan(z[c]);
+    before += z[c] > z[label] || (z[c] == z[label] && c < label);
+  }
+  return broken ? classes - 1 : before;
+}
+
 }  // namespace
 
-void softmax_cross_entropy_forward(CpuExec& exec, const LogitsShape& shape, float* losses, const float* logits,
-                                   const std::int32_t* labels) {
+void softmax_cross_entropy_forward(CpuExec& exec, const LogitsShape& shape, float* losses, std::int32_t* ranks,
+                                   const float* logits, const std::int32_t* labels) {
   const int classes = shape.classes;
   each_row(exec, shape.rows, [=](std::size_t row) {
     const float* z = logits + row * classes;
-    // A logit of −∞ would only drop out of the sum and hide that the network has diverged.
-    if (!all_finite(z, classes)) {
-      losses[row] = std::numeric_limits<float>::quiet_NaN();
-      return;
-    }
-    const float shift = largest(z, classes);
-    double sum = 0;
-    for (int c = 0; c < classes; ++c) sum += std::exp(z[c] - shift);
-    losses[row] = static_cast<float>(std::log(sum) + (double{shift} - z[labels[row]]));
+    losses[row] = cross_entropy(z, classes, labels[row]);
+    ranks[row] = true_class_rank(z, classes, labels[row]);
   });
 }
 
@@ -62,22 +74,6 @@ void softmax_cross_entropy_backward(CpuExec& exec, const LogitsShape& shape, flo
     const double factor = scale / (others + dz[label]);
     for (int c = 0; c < classes; ++c) dz[c] = static_cast<float>(dz[c] * factor);
     dz[label] = static_cast<float>(-others * factor);
-  });
-}
-
-void true_class_rank(CpuExec& exec, const LogitsShape& shape, std::int32_t* ranks, const float* logits,
-                     const std::int32_t* labels) {
-  const int classes = shape.classes;
-  each_row(exec, shape.rows, [=](std::size_t row) {
-    const float* z = logits + row * classes;
-    const int label = labels[row];
-    int before = 0;
-    bool broken = false;
-    for (int c = 0; c < classes; ++c) {
-      broken |= std::isnan(z[c]);
-      before += z[c] > z[label] || (z[c] == z[label] && c < label);
-    }
-    ranks[row] = broken ? classes - 1 : before;
   });
 }
 

@@ -54,12 +54,12 @@ TEST_CASE("parameters: the layout aligns every tensor and counts without the gap
 }
 
 TEST_CASE("parameters: buffers start as zeros, and gradients assign first in every step") {
-  Device device({.kind = "cpu"});
+  Device device(test_device());
   Parameters parameters(device, sample_layout());
   for (const float x : device.download(parameters.values(), 240)) CHECK(x == 0);
   for (const float x : device.download(parameters.gradients(), 240)) CHECK(x == 0);
   for (int step = 0; step < 2; ++step) {
-    parameters.begin_step();
+    parameters.begin_pass();
     CHECK(parameters.gradient(5).accumulate == Accumulate::assign);
     CHECK(parameters.gradient(5).accumulate == Accumulate::add);
     CHECK(parameters.gradient(6).accumulate == Accumulate::assign);
@@ -68,7 +68,7 @@ TEST_CASE("parameters: buffers start as zeros, and gradients assign first in eve
 }
 
 TEST_CASE("parameters: a state goes in and comes out; filters lie as (K, R, S, C)") {
-  Device device({.kind = "cpu"});
+  Device device(test_device());
   Parameters parameters(device, sample_layout());
   const StateDict state = numbered(parameters.layout());
   parameters.load_state_dict(state);
@@ -99,7 +99,7 @@ TEST_CASE("parameters: a state goes in and comes out; filters lie as (K, R, S, C
 }
 
 TEST_CASE("parameters: what does not fit is refused by name, and nothing changes") {
-  Device device({.kind = "cpu"});
+  Device device(test_device());
   Parameters parameters(device, sample_layout());
   const StateDict state = numbered(parameters.layout());
   parameters.initialize({.seed = 1});
@@ -140,7 +140,7 @@ Moments moments_of(const std::vector<float>& values) {
 }
 
 TEST_CASE("parameters: Kaiming normal by fan out, PyTorch's uniform for linear layers") {
-  Device device({.kind = "cpu"});
+  Device device(test_device());
   ParameterLayout layout;
   layout.add("conv.weight", Role::conv_weight, {96, 32, 3, 3});
   layout.add("bn.weight", Role::norm_weight, {96});
@@ -181,7 +181,7 @@ TEST_CASE("parameters: Kaiming normal by fan out, PyTorch's uniform for linear l
 }
 
 TEST_CASE("parameters: initialisation is a function of the stream") {
-  Device device({.kind = "cpu"});
+  Device device(test_device());
   Parameters parameters(device, sample_layout());
   const kernels::RandomStream base{.seed = 9, .purpose = 4, .shard = 1, .stage = 0};
   parameters.initialize(base);

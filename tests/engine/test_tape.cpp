@@ -37,18 +37,18 @@ TEST_CASE("tape: last recorded first, once, and what a step kept is free when it
 }
 
 TEST_CASE("tape: gradient slots assign first and add then; a sole gradient comes once") {
-  Device device({.kind = "cpu"});
+  Device device(test_device());
   const Variable x = make_variable(Tensor(device, {1, 2, 2, 3}));
   const GradientSlot first = gradient_slot(device, *x), second = gradient_slot(device, *x);
   CHECK(first.accumulate == Accumulate::assign);
   CHECK(second.accumulate == Accumulate::add);
-  CHECK(first.data == second.data);
+  CHECK(first.tensor.data() == second.tensor.data());
   CHECK(x->grad.shape() == x->value.shape());
   CHECK_THROWS_AS(sole_gradient(device, *x), std::logic_error);
   const Variable y = make_variable(Tensor(device, {1, 1, 1, 1}));
-  const float* const sole = sole_gradient(device, *y);
-  CHECK(sole != nullptr);
-  CHECK(sole == y->grad.data());
+  const Tensor sole = sole_gradient(device, *y);
+  CHECK(sole.data() != nullptr);
+  CHECK(sole.data() == y->grad.data());
 }
 
 /// A net in which a value has three users (two convolutions and a residual), a filter two, and the input none:
@@ -151,7 +151,7 @@ struct ReferenceNet {
 };
 
 TEST_CASE("tape: a branching net with shared filters against the references") {
-  Device device({.kind = "cpu"});
+  Device device(test_device());
   const Net net;
   Parameters parameters(device, net.layout);
   parameters.initialize({.seed = 3});
@@ -164,13 +164,14 @@ TEST_CASE("tape: a branching net with shared filters against the references") {
   const double expected_loss = expected.loss_and_gradients(widened(x), labels);
 
   std::vector<float> before_second;
-  for (int turn = 0; turn < 2; ++turn) {  // twice: begin_step makes gradients start anew
-    parameters.begin_step();
+  for (int turn = 0; turn < 2; ++turn) {  // twice: begin_pass makes gradients start anew
+    parameters.begin_pass();
     Tape tape;
     Graph graph{.device = device, .training = true, .tape = &tape};
     const Variable images = make_variable(upload(device, input, x), false);
     const Variable logits = net.forward(graph, parameters, images);
-    const float loss = ops::softmax_cross_entropy(graph, logits, device_labels.data());
+    const ops::SampleScores scores = ops::softmax_cross_entropy(graph, logits, device_labels.data());
+    const double loss = mean_loss(device, scores.losses);
     tape.backward();
     CHECK(std::abs(loss - expected_loss) <= 1e-6 * expected_loss);
     CHECK_FALSE(images->grad);  // inputs get no gradient
@@ -189,7 +190,7 @@ TEST_CASE("tape: a branching net with shared filters against the references") {
 }
 
 TEST_CASE("tape: without one, and in evaluation mode, nothing is kept and nothing moves") {
-  Device device({.kind = "cpu"});
+  Device device(test_device());
   const Net net;
   Parameters parameters(device, net.layout);
   parameters.initialize({.seed = 3});

@@ -72,6 +72,7 @@ struct Watcher : Observer {
   std::function<bool()> stop = [] { return false; };
   void progress(const Progress& p) override { on_progress(p); }
   bool stop_requested() override { return stop(); }
+  bool every_step() override { return true; }
 };
 
 /// Stops in front of the step with this number, counted from 0 over the call.
@@ -138,7 +139,7 @@ TEST_CASE("trainer: leaving samples out moves no other in the order of an epoch"
 }
 
 TEST_CASE("trainer: progress, sample passes and mean loss; the loss falls") {
-  Device device({.kind = "cpu"});
+  Device device(test_device());
   const ImageSet images = random_images(device, 26, 8);
   const auto network = fresh(device);
   std::vector<Observer::Progress> seen;
@@ -161,7 +162,7 @@ TEST_CASE("trainer: progress, sample passes and mean loss; the loss falls") {
 }
 
 TEST_CASE("trainer: a step takes no memory after the first") {
-  Device device({.kind = "cpu"});
+  Device device(test_device());
   for (const int samples : {70, 65}) {  // batches of 32, 32, 6 and 32, 33
     const ImageSet images = random_images(device, samples, 32);
     const auto network = make_network(device, "resnet20", 5);
@@ -175,7 +176,7 @@ TEST_CASE("trainer: a step takes no memory after the first") {
     std::vector<Memory> after;
     Watcher watcher;
     watcher.on_progress = [&](const auto&) {
-      const Arena& arena = device.arena();
+      const Arena& arena = device.step_arena();
       after.push_back({arena.reserved_bytes(), arena.used_bytes(), arena.peak_bytes(), arena.chunk_count()});
     };
     const std::size_t used_before = device.arena().used_bytes();
@@ -196,7 +197,7 @@ TEST_CASE("trainer: a step takes no memory after the first") {
 }
 
 TEST_CASE("trainer: a loss that is not finite ends it, naming epoch and step") {
-  Device device({.kind = "cpu"});
+  Device device(test_device());
   const ImageSet images = random_images(device, 20, 8);
   Observer silent;
   const auto network = fresh(device);
@@ -227,7 +228,7 @@ Bytes uninterrupted(Device& device, const ImageSet& images, TrainingJob job) {
 }
 
 TEST_CASE("trainer: interrupted before any step and resumed, the bits are those of a run in one go") {
-  Device device({.kind = "cpu"});
+  Device device(test_device());
   const ImageSet images = random_images(device, 19, 8);
   const TemporaryFolder folder;
   for (const OptimizerKind kind : {OptimizerKind::sgd, OptimizerKind::adam}) {
@@ -283,7 +284,7 @@ TEST_CASE("trainer: interrupted before any step and resumed, the bits are those 
 }
 
 TEST_CASE("trainer: a crash costs at most the epoch it was in") {
-  Device device({.kind = "cpu"});
+  Device device(test_device());
   const ImageSet images = random_images(device, 19, 8);
   const TemporaryFolder folder;
   auto job = small_job(19);
@@ -308,7 +309,7 @@ TEST_CASE("trainer: a crash costs at most the epoch it was in") {
 }
 
 TEST_CASE("trainer: the state of another job is not continued, and a damaged one is an error") {
-  Device device({.kind = "cpu"});
+  Device device(test_device());
   const ImageSet images = random_images(device, 19, 8);
   const TemporaryFolder folder;
   Observer silent;
@@ -352,7 +353,7 @@ TEST_CASE("trainer: the state of another job is not continued, and a damaged one
 
 TEST_CASE("trainer: resnet20 has the same bits with 1, 2 and 3 threads and every time, others with another seed") {
   const auto run = [](int threads, std::uint64_t seed) {
-    Device device({.kind = "cpu", .threads = threads});
+    Device device(test_device(threads));
     const ImageSet images = random_images(device, 70, 32);  // batches of 32, 32 and 6
     const auto network = make_network(device, "resnet20", 5);
     network->parameters().initialize({.seed = 1, .purpose = purpose::initialization});
@@ -375,7 +376,7 @@ TEST_CASE("trainer: resnet20 has the same bits with 1, 2 and 3 threads and every
 }
 
 TEST_CASE("trainer: predictions come in the order of the ids, whatever the batches") {
-  Device device({.kind = "cpu"});
+  Device device(test_device());
   const ImageSet images = random_images(device, 21, 8);
   const auto network = fresh(device);
   Observer silent;

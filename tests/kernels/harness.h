@@ -1,5 +1,5 @@
-// What the tests of kernels share: random operands, poisoned outputs, layouts, errors in norm, and running a kernel
-// with different teams, which have to agree in every bit.
+// What tests of numbers share: random operands, poisoned outputs, layouts, errors in norm, derivatives by the complex
+// step.
 #pragma once
 
 #include <doctest/doctest.h>
@@ -8,10 +8,8 @@
 #include <complex>
 #include <cstdint>
 #include <cstring>
-#include <functional>
 #include <limits>
 #include <numbers>
-#include <string>
 #include <vector>
 
 #include "kernels/exec.h"
@@ -24,12 +22,6 @@ namespace nepenthe::tests {
 using kernels::Accumulate;
 using kernels::CpuExec;
 using kernels::ImageShape;
-
-/// Backends with teams of 1, 2 and 3 threads, made once.
-inline CpuExec& exec_with(int threads) {
-  static CpuExec execs[] = {CpuExec(1), CpuExec(2), CpuExec(3)};
-  return execs[threads - 1];
-}
 
 inline std::vector<float> poisoned(std::size_t count) {
   return std::vector<float>(count, std::numeric_limits<float>::quiet_NaN());
@@ -64,20 +56,23 @@ std::vector<T> widened(const std::vector<float>& values) {
 }
 
 /// Where the backend keeps the i-th element of a plain (N, H, W, C) array.
-inline std::size_t place(const CpuExec& exec, const ImageShape& s, std::size_t i) {
+template <class Exec>
+std::size_t place(const Exec& exec, const ImageShape& s, std::size_t i) {
   const auto block = static_cast<std::size_t>(kernels::channel_block(exec, s.c)), channels = std::size_t(s.c);
   const std::size_t plane = std::size_t(s.h) * s.w, c = i % channels, pixel = i / channels % plane;
   const std::size_t n = i / channels / plane;
   return ((n * (channels / block) + c / block) * plane + pixel) * block + c % block;
 }
 
-inline std::vector<float> to_backend(const CpuExec& exec, const ImageShape& s, const std::vector<float>& plain) {
+template <class Exec>
+std::vector<float> to_backend(const Exec& exec, const ImageShape& s, const std::vector<float>& plain) {
   std::vector<float> blocked(plain.size());
   for (std::size_t i = 0; i < plain.size(); ++i) blocked[place(exec, s, i)] = plain[i];
   return blocked;
 }
 
-inline std::vector<float> from_backend(const CpuExec& exec, const ImageShape& s, const std::vector<float>& blocked) {
+template <class Exec>
+std::vector<float> from_backend(const Exec& exec, const ImageShape& s, const std::vector<float>& blocked) {
   std::vector<float> plain(blocked.size());
   for (std::size_t i = 0; i < plain.size(); ++i) plain[i] = blocked[place(exec, s, i)];
   return plain;
@@ -97,25 +92,6 @@ double relative_error(const std::vector<Actual>& actual, const std::vector<doubl
 
 inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
-}
-
-using Outputs = std::vector<std::vector<float>>;
-
-/// Runs kernel(exec), which returns its outputs one after the other, with 1, 2 and 3 threads and once more; checks that
-/// all agree to the bit and returns the outputs.
-template <class Kernel>
-Outputs deterministic(Kernel&& kernel) {
-  const Outputs outputs = kernel(exec_with(1));
-  for (const int threads : {2, 3, 1}) {
-    const Outputs again = kernel(exec_with(threads));
-    REQUIRE(again.size() == outputs.size());
-    for (std::size_t i = 0; i < outputs.size(); ++i) {
-      CAPTURE(threads);
-      CAPTURE(i);
-      CHECK(same_bits(outputs[i], again[i]));
-    }
-  }
-  return outputs;
 }
 
 /// Outputs before an accumulating kernel: random where it adds, poison where it assigns.

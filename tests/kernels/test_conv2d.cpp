@@ -2,7 +2,7 @@
 
 #include <stdexcept>
 
-#include "harness.h"
+#include "backends.h"
 #include "kernels/cpu/onednn.h"
 #include "kernels/cpu/partition.h"
 #include "reference/conv2d.h"
@@ -12,51 +12,70 @@ namespace {
 
 using kernels::Conv2dShape;
 
-/// Whether oneDNN computes this shape by Winograd's algorithm, so that another tolerance holds.
-double tolerance(const Conv2dShape& shape, kernels::ConvKind kind) {
-  CpuExec& exec = exec_with(1);
-  Conv2dShape chunk = shape;
-  chunk.n = static_cast<int>(kernels::chunks_of_images(shape.n).size);
-  const std::string& name = exec.onednn().plan(exec, kind, chunk).implementation;
-  return name.find("wino") == std::string::npos ? fp32_tolerance : winograd_tolerance;
+using kernels::ConvKind;
+
+/// For results stored as activations, or as fp32 in the case of weight gradients. Whether oneDNN computes this shape by
+/// Winograd's algorithm, so that another tolerance holds, it says itself.
+template <class Exec, class T>
+double tolerance(const Backend<Exec, T>& backend, const Conv2dShape& shape, ConvKind kind, Accumulate accumulate,
+                 std::size_t elements) {
+  if constexpr (backend.on_cpu) {
+    CpuExec& exec = exec_with(1);
+    Conv2dShape chunk = shape;
+    chunk.n = static_cast<int>(kernels::chunks_of_images(shape.n).size);
+    const std::string& name = exec.onednn().plan(exec, kind, chunk).implementation;
+    return name.find("wino") == std::string::npos ? fp32_tolerance : winograd_tolerance;
+  }
+  if (backend.precision == Precision::tf32) return tf32_tolerance;
+  // Weight gradients too, though fp32, may have been written as bf16 by the library; and a convolution and its sum with
+  // what was there may be rounded one after the other.
+  return (accumulate == Accumulate::add ? 2 : 1) * backend.tolerance(elements);
 }
 
-void check_forward(const Conv2dShape& s) {
-  const auto x = random_floats(s.input().size(), 1), w = random_floats(s.weights(), 2, 0.2f);
-  const auto y = deterministic([&](CpuExec& exec) {
-    const auto blocked = to_backend(exec, s.input(), x);
-    auto out = poisoned(s.output().size());
-    conv2d_forward(exec, s, out.data(), blocked.data(), w.data());
-    return Outputs{from_backend(exec, s.output(), out)};
+template <class Backend>
+void check_forward(const Backend& backend, const Conv2dShape& s) {
+  const auto x = backend.rounded(random_floats(s.input().size(), 1));
+  const auto w = backend.rounded(random_floats(s.weights(), 2, 0.2f));
+  const auto y = deterministic(backend, [&](const auto& run) {
+    const auto images = run.images(s.input(), x), filters = run.stored(w);
+    auto out = run.images(s.output(), poisoned(s.output().size()));
+    conv2d_forward(run.exec, s, out.data(), images.data(), filters.data());
+    return Outputs{run.plain(s.output(), out)};
   })[0];
   const double error = relative_error(y, reference::conv2d_forward(s, widened(x), widened(w)));
-  CHECK(error <= tolerance(s, kernels::ConvKind::forward));
+  CHECK(error <= tolerance(backend, s, ConvKind::forward, Accumulate::assign, y.size()));
 }
 
-void check_backward_data(const Conv2dShape& s, Accumulate accumulate) {
-  const auto dy = random_floats(s.output().size(), 3), w = random_floats(s.weights(), 4, 0.2f);
-  const auto start = before(accumulate, s.input().size(), 5);
-  const auto dx = deterministic([&](CpuExec& exec) {
-    const auto blocked = to_backend(exec, s.output(), dy);
-    auto out = to_backend(exec, s.input(), start);
-    conv2d_backward_data(exec, s, out.data(), accumulate, blocked.data(), w.data());
-    return Outputs{from_backend(exec, s.input(), out)};
+template <class Backend>
+void check_backward_data(const Backend& backend, const Conv2dShape& s, Accumulate accumulate) {
+  const auto dy = backend.rounded(random_floats(s.output().size(), 3));
+  const auto w = backend.rounded(random_floats(s.weights(), 4, 0.2f));
+  const auto start = backend.rounded(before(accumulate, s.input().size(), 5));
+  const auto dx = deterministic(backend, [&](const auto& run) {
+    const auto gradients = run.images(s.output(), dy), filters = run.stored(w);
+    auto out = run.images(s.input(), start);
+    conv2d_backward_data(run.exec, s, out.data(), accumulate, gradients.data(), filters.data());
+    return Outputs{run.plain(s.input(), out)};
   })[0];
   const auto expected = reference::conv2d_backward_data(s, widened(dy), widened(w));
-  CHECK(relative_error(dx, after(accumulate, expected, start)) <= tolerance(s, kernels::ConvKind::backward_data));
+  CHECK(relative_error(dx, after(accumulate, expected, start)) <=
+        tolerance(backend, s, ConvKind::backward_data, accumulate, dx.size()));
 }
 
-void check_backward_weights(const Conv2dShape& s, Accumulate accumulate) {
-  const auto dy = random_floats(s.output().size(), 6), x = random_floats(s.input().size(), 7);
+template <class Backend>
+void check_backward_weights(const Backend& backend, const Conv2dShape& s, Accumulate accumulate) {
+  const auto dy = backend.rounded(random_floats(s.output().size(), 6));
+  const auto x = backend.rounded(random_floats(s.input().size(), 7));
   const auto start = before(accumulate, s.weights(), 8);
-  const auto dw = deterministic([&](CpuExec& exec) {
-    const auto blocked_dy = to_backend(exec, s.output(), dy), blocked_x = to_backend(exec, s.input(), x);
-    auto out = start;
-    conv2d_backward_weights(exec, s, out.data(), accumulate, blocked_dy.data(), blocked_x.data());
-    return Outputs{out};
+  const auto dw = deterministic(backend, [&](const auto& run) {
+    const auto gradients = run.images(s.output(), dy), images = run.images(s.input(), x);
+    auto out = run.upload(start);
+    conv2d_backward_weights(run.exec, s, out.data(), accumulate, gradients.data(), images.data());
+    return Outputs{out.host()};
   })[0];
   const auto expected = reference::conv2d_backward_weights(s, widened(dy), widened(x));
-  CHECK(relative_error(dw, after(accumulate, expected, start)) <= tolerance(s, kernels::ConvKind::backward_weights));
+  CHECK(relative_error(dw, after(accumulate, expected, start)) <=
+        tolerance(backend, s, ConvKind::backward_weights, accumulate, dw.size()));
 }
 
 const Conv2dShape shapes[] = {
@@ -103,36 +122,91 @@ TEST_CASE("conv2d: the reference's backward is the complex step of its forward")
 }
 
 TEST_CASE("conv2d: all three against the reference") {
-  MESSAGE(exec_with(1).description());
-  for (const Conv2dShape& s : shapes) {
-    CAPTURE(text(s));
-    check_forward(s);
-    for (const Accumulate accumulate : {Accumulate::assign, Accumulate::add}) {
-      check_backward_data(s, accumulate);
-      check_backward_weights(s, accumulate);
+  each_precision([](const auto& backend) {
+    for (const Conv2dShape& s : shapes) {
+      if (emulated && s.output().size() * s.kernel * s.kernel * s.c > 3'000'000) continue;
+      CAPTURE(text(s));
+      check_forward(backend, s);
+      for (const Accumulate accumulate : {Accumulate::assign, Accumulate::add}) {
+        check_backward_data(backend, s, accumulate);
+        check_backward_weights(backend, s, accumulate);
+      }
     }
-  }
+  });
 }
 
 TEST_CASE("conv2d: impossible shapes are refused") {
-  CpuExec& exec = exec_with(1);
-  float one = 0;
   const Conv2dShape good{.n = 1, .h = 2, .w = 2, .c = 1, .out_c = 1, .kernel = 1, .stride = 1, .padding = 0};
-  for (int field = 0; field < 6; ++field) {
-    Conv2dShape bad = good;
-    if (field == 0) bad.kernel = 3;
-    if (field == 1) bad.n = 0;
-    if (field == 2) bad.stride = 0;
-    if (field == 3) bad.padding = -1;
-    if (field == 4) bad.w = 0;
-    if (field == 5) bad.out_c = -4;
-    CHECK_THROWS_AS(conv2d_forward(exec, bad, &one, &one, &one), std::invalid_argument);
-    CHECK_THROWS_AS(conv2d_backward_data(exec, bad, &one, Accumulate::assign, &one, &one), std::invalid_argument);
-    CHECK_THROWS_AS(conv2d_backward_weights(exec, bad, &one, Accumulate::assign, &one, &one), std::invalid_argument);
-  }
+  each_storage([&](const auto& backend) {
+    const auto run = backend.run();
+    auto one = run.stored({0});
+    auto dw = run.upload(std::vector<float>{0});
+    for (int field = 0; field < 6; ++field) {
+      Conv2dShape bad = good;
+      if (field == 0) bad.kernel = 3;
+      if (field == 1) bad.n = 0;
+      if (field == 2) bad.stride = 0;
+      if (field == 3) bad.padding = -1;
+      if (field == 4) bad.w = 0;
+      if (field == 5) bad.out_c = -4;
+      const auto* in = one.data();
+      CHECK_THROWS_AS(conv2d_forward(run.exec, bad, one.data(), in, in), std::invalid_argument);
+      CHECK_THROWS_AS(conv2d_backward_data(run.exec, bad, one.data(), Accumulate::assign, in, in),
+                      std::invalid_argument);
+      CHECK_THROWS_AS(conv2d_backward_weights(run.exec, bad, dw.data(), Accumulate::assign, in, in),
+                      std::invalid_argument);
+    }
+  });
 }
 
-TEST_CASE("conv2d: the shapes of residual networks run on generated code, whole chunks and rests") {
+TEST_CASE("conv2d: the CPU has no engines to choose from" * doctest::skip(emulated)) {
+  CpuExec& exec = exec_with(1);
+  kernels::use_conv_engines(exec, {{"any", {}}});
+  CHECK(!kernels::measure_conv_engines(exec));
+  CHECK(kernels::conv_engines(exec).empty());
+}
+
+#if defined(NEPENTHE_CUDA)
+TEST_CASE("conv2d: engines are recorded, and those of a record are taken") {
+  if (!cuda_exec(Precision::fp32)) return;
+  const Conv2dShape s{.n = 3, .h = 9, .w = 9, .c = 16, .out_c = 32, .kernel = 3, .stride = 2, .padding = 1};
+  const auto x = random_floats(s.input().size(), 1), w = random_floats(s.weights(), 2, 0.2f);
+  const auto convolved = [&](CudaExec& exec) {
+    const Run<CudaExec, float> run{exec};
+    const auto images = run.images(s.input(), x), filters = run.stored(w);
+    auto out = run.images(s.output(), poisoned(s.output().size()));
+    conv2d_forward(exec, s, out.data(), images.data(), filters.data());
+    return run.plain(s.output(), out);
+  };
+
+  CudaExec first;
+  CHECK(kernels::conv_engines(first).empty());
+  const auto y = convolved(first);
+  const kernels::ConvEngines record = kernels::conv_engines(first);
+  REQUIRE(record.size() == 1);
+  CHECK(record.begin()->first == "forward fp32 n3 h9 w9 c16 k32 r3 s2 p1");
+
+  CudaExec second;
+  kernels::use_conv_engines(second, record);
+  CHECK(same_bits(convolved(second), y));
+  CHECK(kernels::conv_engines(second) == record);
+
+  CudaExec measuring;
+  CHECK(kernels::measure_conv_engines(measuring));
+  convolved(measuring);  // its output is undefined
+  CHECK(kernels::conv_engines(measuring).size() == 1);
+  CHECK(relative_error(convolved(measuring), reference::conv2d_forward(s, widened(x), widened(w))) <= fp32_tolerance);
+
+  CudaExec misled;
+  kernels::ConvEngines wrong = record;
+  wrong.begin()->second.index = 1 << 20;
+  kernels::use_conv_engines(misled, wrong);
+  CHECK_THROWS_AS(convolved(misled), std::runtime_error);
+}
+#endif
+
+TEST_CASE("conv2d: the shapes of residual networks run on generated code, whole chunks and rests" *
+          doctest::skip(emulated)) {
   CpuExec& exec = exec_with(1);
   if (exec.isa() == kernels::Isa::v2) return;
   for (const int n : {1, 2, 8, 16}) {
@@ -140,9 +214,8 @@ TEST_CASE("conv2d: the shapes of residual networks run on generated code, whole 
                                  Conv2dShape{n, 32, 32, 16, 32, 3, 2, 1}, Conv2dShape{n, 32, 32, 16, 32, 1, 2, 0},
                                  Conv2dShape{n, 16, 16, 32, 32, 3, 1, 1}, Conv2dShape{n, 16, 16, 32, 64, 3, 2, 1},
                                  Conv2dShape{n, 16, 16, 32, 64, 1, 2, 0}, Conv2dShape{n, 8, 8, 64, 64, 3, 1, 1}}) {
-      for (const auto kind :
-           {kernels::ConvKind::forward, kernels::ConvKind::backward_data, kernels::ConvKind::backward_weights}) {
-        if (s.c == 3 && kind == kernels::ConvKind::backward_data) continue;  // no one asks for it
+      for (const auto kind : {ConvKind::forward, ConvKind::backward_data, ConvKind::backward_weights}) {
+        if (s.c == 3 && kind == ConvKind::backward_data) continue;  // no one asks for it
         const std::string& name = exec.onednn().plan(exec, kind, s).implementation;
         CAPTURE(text(s));
         CAPTURE(static_cast<int>(kind));

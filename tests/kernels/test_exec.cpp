@@ -3,7 +3,7 @@
 #include <stdexcept>
 #include <thread>
 
-#include "harness.h"
+#include "backends.h"
 #include "kernels/cpu/partition.h"
 #include "kernels/cpu/thread_team.h"
 
@@ -12,7 +12,7 @@ namespace {
 
 using kernels::Isa;
 
-TEST_CASE("exec: what it says of itself") {
+TEST_CASE("exec: what the CPU's says of itself" * doctest::skip(emulated)) {
   CpuExec& exec = exec_with(2);
   MESSAGE(exec.description());
   CHECK(exec.threads() == 2);
@@ -21,13 +21,43 @@ TEST_CASE("exec: what it says of itself") {
   CHECK(exec.lanes() == (exec.isa() == Isa::v4 ? 16 : 8));
 }
 
-TEST_CASE("exec: impossible requests are refused") {
+TEST_CASE("exec: names of precisions") {
+  CHECK(kernels::name(Precision::fp32) == "fp32");
+  CHECK(kernels::name(Precision::tf32) == "tf32");
+  CHECK(kernels::name(Precision::bf16) == "bf16");
+}
+
+#if defined(NEPENTHE_CUDA)
+TEST_CASE("exec: what CUDA's says of itself") {
+  for (const Precision precision : {Precision::fp32, Precision::tf32, Precision::bf16}) {
+    CudaExec* const exec = cuda_exec(precision);
+    if (!exec) return;
+    if (precision == Precision::fp32) MESSAGE(exec->description());
+    CHECK(exec->precision() == precision);
+    CHECK(exec->description().starts_with("CUDA ("));
+    CHECK(exec->description().find('\n') == std::string::npos);
+    for (const int channels : {1, 3, 16, 24}) CHECK(kernels::channel_block(*exec, channels) == channels);
+  }
+}
+
+TEST_CASE("exec: CUDA's can be moved") {
+  if (!cuda_exec(Precision::fp32)) return;
+  CudaExec exec(Precision::bf16);
+  CudaExec moved = std::move(exec);
+  CHECK(moved.precision() == Precision::bf16);
+  void* const memory = allocate(moved, 100);
+  exec = std::move(moved);
+  release(exec, memory);
+}
+#endif
+
+TEST_CASE("exec: impossible requests are refused" * doctest::skip(emulated)) {
   CHECK_THROWS_AS(CpuExec(-1), std::invalid_argument);
   const Isa other = exec_with(1).isa() == Isa::v2 ? Isa::v3 : Isa::v2;
   CHECK_THROWS_AS(CpuExec(1, other), std::invalid_argument);
 }
 
-TEST_CASE("exec: parallel runs every part once and passes a failure on") {
+TEST_CASE("exec: parallel runs every part once and passes a failure on" * doctest::skip(emulated)) {
   for (const int threads : {1, 2, 3}) {
     std::vector<std::atomic<int>> runs(100);
     exec_with(threads).parallel(100, [&](int part, int) { ++runs[static_cast<std::size_t>(part)]; });
@@ -41,7 +71,7 @@ TEST_CASE("exec: parallel runs every part once and passes a failure on") {
   }
 }
 
-TEST_CASE("thread team: made, used and ended a thousand times, idle threads asleep or not") {
+TEST_CASE("thread team: made, used and ended a thousand times, idle threads asleep or not" * doctest::skip(emulated)) {
   std::atomic<int> done = 0;
   for (int round = 0; round < 1000; ++round) {
     kernels::ThreadTeam team(1 + round % 4);
@@ -51,7 +81,7 @@ TEST_CASE("thread team: made, used and ended a thousand times, idle threads asle
   CHECK(done == 5 * 999);
 }
 
-TEST_CASE("exec: the workspace is aligned, grows and stays") {
+TEST_CASE("exec: the workspace is aligned, grows and stays" * doctest::skip(emulated)) {
   CpuExec exec(1);
   float* small = exec.workspace(10);
   CHECK(reinterpret_cast<std::uintptr_t>(small) % 64 == 0);
@@ -62,7 +92,7 @@ TEST_CASE("exec: the workspace is aligned, grows and stays") {
   CHECK(moved.workspace(5) == large);
 }
 
-TEST_CASE("exec: a layout for every number of channels") {
+TEST_CASE("exec: a layout for every number of channels" * doctest::skip(emulated)) {
   CpuExec& exec = exec_with(1);
   for (const int channels : {1, 3, 5, 8, 16, 24, 64}) {
     const int block = kernels::channel_block(exec, channels);
@@ -71,7 +101,7 @@ TEST_CASE("exec: a layout for every number of channels") {
   }
 }
 
-TEST_CASE("partition: parts cover everything once") {
+TEST_CASE("partition: parts cover everything once" * doctest::skip(emulated)) {
   for (const int images : {1, 2, 7, 8, 15, 16, 17, 64, 100, 128, 129, 1000}) {
     const kernels::Partition chunks = kernels::chunks_of_images(images);
     std::size_t next = 0;

@@ -1,6 +1,6 @@
 #include "kernels/softmax_cross_entropy.h"
 
-#include "harness.h"
+#include "backends.h"
 #include "reference/softmax_cross_entropy.h"
 
 namespace nepenthe::tests {
@@ -11,13 +11,18 @@ using kernels::LogitsShape;
 constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr float nan = std::numeric_limits<float>::quiet_NaN();
 
-std::vector<float> losses_of(const LogitsShape& s, const std::vector<float>& logits,
-                             const std::vector<std::int32_t>& labels) {
-  return deterministic([&](CpuExec& exec) {
-    Outputs out{poisoned(s.rows)};
-    softmax_cross_entropy_forward(exec, s, out[0].data(), logits.data(), labels.data());
-    return out;
-  })[0];
+/// Losses, then ranks.
+template <class Backend>
+Outputs forward(const Backend& backend, const LogitsShape& s, const std::vector<float>& logits,
+                const std::vector<std::int32_t>& labels) {
+  return deterministic(backend, [&](const auto& run) {
+    const auto rows = run.upload(logits);
+    const auto classes = run.upload(labels);
+    auto losses = run.upload(poisoned(std::size_t(s.rows)));
+    auto ranks = run.upload(std::vector<std::int32_t>(std::size_t(s.rows), -1));
+    softmax_cross_entropy_forward(run.exec, s, losses.data(), ranks.data(), rows.data(), classes.data());
+    return Outputs{losses.host(), floats_of(ranks.host())};
+  });
 }
 
 TEST_CASE("softmax_cross_entropy: the reference's backward is the complex step of its forward") {
@@ -33,64 +38,87 @@ TEST_CASE("softmax_cross_entropy: the reference's backward is the complex step o
         reference_tolerance);
 }
 
+const LogitsShape shapes[] = {{1, 1}, {1, 10}, {33, 7}, {128, 100}, {5, 257}};
+
 TEST_CASE("softmax_cross_entropy: forward and backward against the reference") {
-  MESSAGE(exec_with(1).description());
-  for (const LogitsShape& s : {LogitsShape{1, 1}, LogitsShape{1, 10}, LogitsShape{33, 7}, LogitsShape{128, 100}}) {
-    for (const float scale : {1.0f, 30.0f}) {
-      const auto logits = random_floats(std::size_t(s.rows) * s.classes, 1, scale);
-      const auto labels = random_labels(s.rows, s.classes, 2);
-      const auto wide = widened(logits);
-      CHECK(relative_error(losses_of(s, logits, labels), reference::softmax_cross_entropy_forward(s, wide, labels)) <=
-            fp32_tolerance);
-      const float share = 1.0f / static_cast<float>(s.rows);
-      const Outputs dlogits = deterministic([&](CpuExec& exec) {
-        Outputs out{poisoned(logits.size())};
-        softmax_cross_entropy_backward(exec, s, out[0].data(), logits.data(), labels.data(), share);
-        return out;
-      });
-      CHECK(relative_error(dlogits[0], reference::softmax_cross_entropy_backward(s, wide, labels, share)) <=
-            fp32_tolerance);
+  each_backend([](const auto& backend) {
+    for (const LogitsShape& s : shapes) {
+      for (const float scale : {1.0f, 30.0f}) {
+        CAPTURE(s.rows);
+        CAPTURE(s.classes);
+        CAPTURE(scale);
+        const auto logits = random_floats(std::size_t(s.rows) * s.classes, 1, scale);
+        const auto labels = random_labels(s.rows, s.classes, 2);
+        const auto wide = widened(logits);
+        CHECK(relative_error(forward(backend, s, logits, labels)[0],
+                             reference::softmax_cross_entropy_forward(s, wide, labels)) <= fp32_tolerance);
+        const float share = 1.0f / static_cast<float>(s.rows);
+        const Outputs dlogits = deterministic(backend, [&](const auto& run) {
+          const auto rows = run.upload(logits);
+          const auto classes = run.upload(labels);
+          auto out = run.upload(poisoned(logits.size()));
+          softmax_cross_entropy_backward(run.exec, s, out.data(), rows.data(), classes.data(), share);
+          return Outputs{out.host()};
+        });
+        CHECK(relative_error(dlogits[0], reference::softmax_cross_entropy_backward(s, wide, labels, share)) <=
+              fp32_tolerance);
+      }
     }
-  }
+  });
 }
 
 TEST_CASE("softmax_cross_entropy: huge logits have finite losses, broken ones do not") {
-  const std::vector<std::int32_t> first{0};
-  CHECK(losses_of({1, 3}, {1e30f, -1e30f, 5}, first)[0] == 0);
-  CHECK(losses_of({1, 3}, {-1e30f, 1e30f, 5}, first)[0] == doctest::Approx(2e30f));
-  CHECK(losses_of({1, 2}, {88.8f, 1000}, first)[0] == doctest::Approx(911.2f));
-  for (const float broken : {nan, infinity, -infinity}) {
-    for (std::size_t where = 0; where < 3; ++where) {
-      std::vector<float> logits{1, 2, 3};
-      logits[where] = broken;
-      CHECK(!std::isfinite(losses_of({1, 3}, logits, first)[0]));
+  each_backend([](const auto& backend) {
+    const auto loss = [&](const std::vector<float>& logits) {
+      return forward(backend, {1, static_cast<int>(logits.size())}, logits, {0})[0][0];
+    };
+    CHECK(loss({1e30f, -1e30f, 5}) == 0);
+    CHECK(loss({-1e30f, 1e30f, 5}) == doctest::Approx(2e30f));
+    CHECK(loss({88.8f, 1000}) == doctest::Approx(911.2f));
+    // A loss near zero keeps its digits: the sum's rounding must not swallow the others' share.
+    for (const float lead : {12.0f, 20.0f}) {
+      CHECK(loss({lead, 0}) == doctest::Approx(std::log1p(std::exp(-double{lead}))).epsilon(fp32_tolerance).scale(0));
     }
-  }
+    for (const float broken : {nan, infinity, -infinity}) {
+      for (std::size_t where = 0; where < 3; ++where) {
+        std::vector<float> logits{1, 2, 3};
+        logits[where] = broken;
+        CHECK(!std::isfinite(loss(logits)));
+      }
+    }
+  });
 }
 
-TEST_CASE("true_class_rank: larger scores first, ties to the lower class, NaN last") {
-  const auto rank = [](const std::vector<float>& logits, std::int32_t label) {
-    std::int32_t result = -1;
-    const LogitsShape s{1, static_cast<int>(logits.size())};
-    true_class_rank(exec_with(1), s, &result, logits.data(), &label);
-    return result;
-  };
-  CHECK(rank({3, 1, 2}, 0) == 0);
-  CHECK(rank({3, 1, 2}, 1) == 2);
-  CHECK(rank({3, 1, 2}, 2) == 1);
-  CHECK(rank({5, 5, 5}, 0) == 0);
-  CHECK(rank({5, 5, 5}, 2) == 2);
-  CHECK(rank({-infinity, infinity}, 1) == 0);
-  CHECK(rank({nan, 1, 2, 9}, 3) == 3);
-  CHECK(rank({1, 2, 9, nan}, 3) == 3);
-  CHECK(rank({9, 2, 1, nan}, 0) == 3);
-  const LogitsShape s{200, 10};
-  const auto logits = random_floats(2000, 3);
-  const auto labels = random_labels(200, 10, 4);
-  std::vector<std::int32_t> alone(200), team(200);
-  true_class_rank(exec_with(1), s, alone.data(), logits.data(), labels.data());
-  true_class_rank(exec_with(3), s, team.data(), logits.data(), labels.data());
-  CHECK(alone == team);
+TEST_CASE("softmax_cross_entropy: ranks, larger scores first, ties to the lower class, NaN last") {
+  each_backend([](const auto& backend) {
+    const auto rank = [&](const std::vector<float>& logits, std::int32_t label) {
+      return forward(backend, {1, static_cast<int>(logits.size())}, logits, {label})[1][0];
+    };
+    CHECK(rank({3, 1, 2}, 0) == 0);
+    CHECK(rank({3, 1, 2}, 1) == 2);
+    CHECK(rank({3, 1, 2}, 2) == 1);
+    CHECK(rank({5, 5, 5}, 0) == 0);
+    CHECK(rank({5, 5, 5}, 2) == 2);
+    CHECK(rank({-infinity, infinity}, 1) == 0);
+    CHECK(rank({nan, 1, 2, 9}, 3) == 3);
+    CHECK(rank({1, 2, 9, nan}, 3) == 3);
+    CHECK(rank({9, 2, 1, nan}, 0) == 3);
+    CHECK(rank({nan, 2, 1}, 0) == 2);
+    for (const LogitsShape& s : {LogitsShape{200, 10}, LogitsShape{37, 100}}) {
+      auto logits = random_floats(std::size_t(s.rows) * s.classes, 3, 3);
+      for (float& logit : logits) logit = std::round(logit);  // so that many are equal
+      const auto labels = random_labels(s.rows, s.classes, 4);
+      const auto ranks = forward(backend, s, logits, labels)[1];
+      int wrong = 0;
+      for (std::size_t row = 0; row < ranks.size(); ++row) {
+        const auto first = logits.begin() + static_cast<std::ptrdiff_t>(row) * s.classes;
+        const float own = first[labels[row]];
+        const auto larger = std::count_if(first, first + s.classes, [&](float logit) { return logit > own; });
+        wrong += ranks[row] != static_cast<float>(larger + std::count(first, first + labels[row], own));
+      }
+      CHECK(wrong == 0);
+    }
+  });
 }
 
 }  // namespace

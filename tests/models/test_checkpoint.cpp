@@ -24,7 +24,7 @@ TEST_CASE("checkpoint: the pre-trained ResNet56 on CIFAR-100's test pictures") {
   // All 10 000 with NEPENTHE_FULL_TESTS: 72.63 % and 91.94 % as published; else the first 2000, with the counts that
   // PyTorch has on them (bench/peers/cifar_resnet.py, fp32).
   const bool full = std::getenv("NEPENTHE_FULL_TESTS") != nullptr;
-  Device device({.kind = "cpu"});
+  Device device(test_device());
   const Dataset data = read_dataset(*folder);
   REQUIRE(data.test.count() == 10000);
   const ImageSet images(device, data.test.pixels, data.test.labels, data.normalization);
@@ -55,7 +55,7 @@ TEST_CASE("checkpoint: the safetensors package reads our file, with the same byt
     MESSAGE("skipped: NEPENTHE_PYTHON names no Python with numpy and safetensors");
     return;
   }
-  Device device({.kind = "cpu"});
+  Device device(test_device());
   const auto network = make_network(device, "resnet20", 100);
   network->parameters().initialize({.seed = 1});
   StateDict state = network->parameters().state_dict();

@@ -44,7 +44,7 @@ Shapes torch_shapes(int blocks) {
 }
 
 TEST_CASE("registry: names and shapes are PyTorch's, counts and costs the study's") {
-  Device device({.kind = "cpu"});
+  Device device(test_device());
   struct Case {
     std::string name;
     int blocks;
@@ -74,7 +74,7 @@ TEST_CASE("registry: names and shapes are PyTorch's, counts and costs the study'
 }
 
 TEST_CASE("registry: an unknown name is refused with the known ones") {
-  Device device({.kind = "cpu"});
+  Device device(test_device());
   for (const std::string& name : model_names()) CHECK(make_network(device, name, 3) != nullptr);
   for (const char* name : {"resnet", "resnet33", "ResNet20", "", "resnet320", " resnet20"}) {
     CAPTURE(name);
@@ -83,7 +83,7 @@ TEST_CASE("registry: an unknown name is refused with the known ones") {
 }
 
 TEST_CASE("registry: shards start from different weights, the same shard from the same") {
-  Device device({.kind = "cpu"});
+  Device device(test_device());
   const auto network = make_network(device, "resnet20", 10);
   const auto start = [&](std::uint32_t shard) {
     network->parameters().initialize({.seed = 1, .purpose = purpose::initialization, .shard = shard});
@@ -95,7 +95,7 @@ TEST_CASE("registry: shards start from different weights, the same shard from th
 }
 
 TEST_CASE("weights: files load strictly, and say what does not fit") {
-  Device device({.kind = "cpu"});
+  Device device(test_device());
   const TemporaryFolder folder;
   const auto network = make_network(device, "resnet20", 10), other = make_network(device, "resnet20", 10);
   network->parameters().initialize({.seed = 1});

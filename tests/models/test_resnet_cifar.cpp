@@ -38,17 +38,18 @@ double digest_error(const Golden& golden, const std::string& prefix, std::size_t
 /// Our network at the formula's weights: the first step's loss and every gradient against the reference's.
 void check_backend(const Golden& golden, const std::string& prefix, const FormulaBatch& batch,
                    reference::ResNetCifar& exact, double exact_loss) {
-  Device device({.kind = "cpu"});
+  Device device(test_device());
   const auto network = make_resnet_cifar(device, 32, 100);
   reference::ResNetCifar start = formula_network(32);
   network->parameters().load_state_dict(state_of(start));
 
   Tape tape;
   Graph graph{.device = device, .training = true, .tape = &tape};
-  network->parameters().begin_step();
+  network->parameters().begin_pass();
   const DeviceArray<std::int32_t> labels(device, batch.labels);
   const Variable logits = network->forward(graph, make_variable(upload(device, batch.shape, batch.images), false));
-  const float loss = ops::softmax_cross_entropy(graph, logits, labels.data());
+  const ops::SampleScores scores = ops::softmax_cross_entropy(graph, logits, labels.data());
+  const double loss = mean_loss(device, scores.losses);
   tape.backward();
   CHECK(difference(loss, exact_loss) <= 1e-5);
 
@@ -56,6 +57,11 @@ void check_backend(const Golden& golden, const std::string& prefix, const Formul
   const auto gradients = device.download(network->parameters().gradients(), layout.parameter_floats());
   const auto nchw = golden.values(prefix + "/error_nchw"), nhwc = golden.values(prefix + "/error_nhwc");
   const auto parameters = exact.parameters();
+  // A ReLU whose input rounding puts on the other side of 0 changes all gradients before it by up to a percent. Among
+  // the few numbers of batch 4 PyTorch's layouts meet none in the last layers, another backend may: so each tensor may
+  // be as far off as PyTorch's farthest there. Batch 32 has enough of them in every layer.
+  const bool few = batch.shape.n < 32 && test_device().kind != "cpu";
+  const double farthest = few ? std::max(*std::ranges::max_element(nchw), *std::ranges::max_element(nhwc)) : 0;
   std::size_t index = 0;
   double worst_error = 0, worst_ratio = 0;
   for (const ParameterSpec& spec : layout.specs()) {
@@ -65,7 +71,7 @@ void check_backend(const Golden& golden, const std::string& prefix, const Formul
     const auto begin = gradients.begin() + static_cast<std::ptrdiff_t>(spec.offset);
     const std::vector<float> ours(begin, begin + static_cast<std::ptrdiff_t>(spec.size));
     const double error = relative_error(ours, p.grad);
-    const double of_torch = std::max(nchw.at(index), nhwc.at(index));
+    const double of_torch = std::max({nchw.at(index), nhwc.at(index), farthest});
     CAPTURE(spec.name);
     CAPTURE(of_torch);
     CHECK(error <= std::max(4 * of_torch, 1e-4));
@@ -140,7 +146,7 @@ TEST_CASE("resnet32: ten steps of the reference against PyTorch float64") {
 
 TEST_CASE("resnet8 on small pictures: the tape's gradients against the reference's, to rounding") {
   // Few enough numbers that none lies so near to 0 that fp32 puts it on a ReLU's other side.
-  Device device({.kind = "cpu"});
+  Device device(test_device());
   const auto network = make_resnet_cifar(device, 8, 100);
   reference::ResNetCifar exact = formula_network(8);
   network->parameters().load_state_dict(state_of(exact));
@@ -148,10 +154,11 @@ TEST_CASE("resnet8 on small pictures: the tape's gradients against the reference
 
   Tape tape;
   Graph graph{.device = device, .training = true, .tape = &tape};
-  network->parameters().begin_step();
+  network->parameters().begin_pass();
   const DeviceArray<std::int32_t> labels(device, batch.labels);
   const Variable logits = network->forward(graph, make_variable(upload(device, batch.shape, batch.images), false));
-  const float loss = ops::softmax_cross_entropy(graph, logits, labels.data());
+  const ops::SampleScores scores = ops::softmax_cross_entropy(graph, logits, labels.data());
+  const double loss = mean_loss(device, scores.losses);
   tape.backward();
   CHECK(difference(loss, exact.loss_and_gradients(batch.shape, batch.images, batch.labels)) <= 1e-6);
 

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "data/synthetic.h"
+#include "device.h"
 #include "engine/error.h"
 #include "engine/file.h"
 #include "engine/safetensors.h"
@@ -17,6 +18,7 @@
 #include "unlearning/sisa_run.h"
 
 using namespace nepenthe;
+using nepenthe::tests::test_device;
 namespace fs = std::filesystem;
 
 namespace {
@@ -88,7 +90,7 @@ TEST_CASE("a run writes its checkpoints, and equal runs are byte-identical for a
   Observer observer;
   std::map<std::string, std::string> first;
   for (const int threads : {1, 2, 3}) {
-    Device device({.kind = "cpu", .threads = threads});
+    Device device(test_device(threads));
     SisaRun run = world().create("threads-" + std::to_string(threads), device);
     const SisaRun::Cost cost = run.complete(world().dataset, device, observer);
     CHECK(cost.sample_passes == 2 * (2 * 16 + 1 * 32 + 2 * 48));
@@ -103,7 +105,7 @@ TEST_CASE("a run writes its checkpoints, and equal runs are byte-identical for a
 }
 
 TEST_CASE("unlearning gives the bytes of a run trained without the samples, also after a second request") {
-  Device device({.kind = "cpu", .threads = 2});
+  Device device(test_device(2));
   Observer observer;
   SisaRun run = world().create("unlearned", device);
   run.complete(world().dataset, device, observer);
@@ -152,7 +154,7 @@ TEST_CASE("unlearning gives the bytes of a run trained without the samples, also
 }
 
 TEST_CASE("an interrupted run continues to the same bytes") {
-  Device device({.kind = "cpu", .threads = 2});
+  Device device(test_device(2));
   Observer observer;
   SisaRun whole = world().create("whole", device);
   whole.complete(world().dataset, device, observer);
@@ -184,7 +186,7 @@ TEST_CASE("an interrupted run continues to the same bytes") {
 }
 
 TEST_CASE("a shard with nothing left takes no part") {
-  Device device({.kind = "cpu", .threads = 2});
+  Device device(test_device(2));
   Observer observer;
   SisaRun run = world().create("empty-shard", device);
   run.complete(world().dataset, device, observer);
@@ -204,7 +206,7 @@ TEST_CASE("a shard with nothing left takes no part") {
 }
 
 TEST_CASE("a run refuses other data, damage, and a folder in use") {
-  Device device({.kind = "cpu", .threads = 2});
+  Device device(test_device(2));
   Observer observer;
   const fs::path folder = world().folder.path / "refusals";
   fs::remove_all(folder);  // of the subcase before

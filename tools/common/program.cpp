@@ -9,6 +9,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "engine/engine_record.h"
 #include "engine/error.h"
 #include "engine/file.h"
 #include "tools/common/progress.h"
@@ -75,6 +76,8 @@ void Program::add_device_options() {
       ->check(CLI::IsMember({"fp32", "tf32", "bf16"}))
       ->type_name("P");
   app_.add_option("--threads", device_settings_.threads, "Threads of the CPU backend; 0: all")->type_name("N");
+  app_.add_option("--engines", engines_file_, "CUDA: cuDNN's engines to use, from tune_engines")->type_name("FILE");
+  app_.add_flag("--eager", device_settings_.eager, "CUDA: issue every kernel, no recorded steps; the same bits");
 }
 
 int Program::run(int argc, char** argv, const std::function<void()>& body) {
@@ -112,6 +115,7 @@ Device& Program::device() {
     device_settings_.precision = precision_ == "fp32"   ? Precision::fp32
                                  : precision_ == "tf32" ? Precision::tf32
                                                         : Precision::bf16;
+    if (!engines_file_.empty()) device_settings_.engines = read_engines(engines_file_);
     device_ = std::make_unique<Device>(device_settings_);
     if (!device_->reason().empty()) {
       say(fmt::format("device: {}; {}", device_->description(), device_->reason()));

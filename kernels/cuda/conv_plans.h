@@ -1,0 +1,96 @@
+// cuDNN's execution plans for convolutions, cached by what they compute, and which engine each of them runs.
+#pragma once
+
+#include <cuda_runtime_api.h>
+#include <cudnn.h>
+
+#include <cstddef>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/conv_engines.h"
+#include "kernels/cuda/cudnn_descriptor.h"
+#include "kernels/exec.h"
+#include "kernels/shapes.h"
+
+namespace nepenthe::kernels {
+
+enum class ConvOperation { forward, backward_data, backward_weights };
+
+/// One convolution as its caller wants it.
+struct ConvProblem {
+  ConvOperation operation;
+  Conv2dShape shape;
+  Precision precision;  // bf16: operands are bf16; fp32 and tf32: operands are fp32
+  Accumulate accumulate;
+  auto operator<=>(const ConvProblem&) const = default;
+
+  cudnnDataType_t operand_type() const;
+  cudnnDataType_t result_type() const;  // gradients of filters are fp32 always
+  std::size_t result_size() const;      // elements
+};
+
+/// A way to the result: cuDNN writes it there itself (adding by beta = 1), or it writes into scratch memory, perhaps in
+/// another type, from where it is then cast or added.
+struct ConvRoute {
+  cudnnDataType_t written;  // type of what cuDNN writes
+  bool in_place;
+};
+
+class ConvPlans {
+ public:
+  /// Throws as NEPENTHE_CHECK does where cuDNN cannot be used.
+  explicit ConvPlans(cudaStream_t stream);
+  ~ConvPlans();
+  ConvPlans(const ConvPlans&) = delete;
+  ConvPlans& operator=(const ConvPlans&) = delete;
+
+  /// Computes into `result`; `first` and `second` are (x, w), (dy, w) or (dy, x), as in conv2d.h. The problem's plan is
+  /// made at the first call. Throws std::invalid_argument for operands not aligned to 16 bytes, std::runtime_error
+  /// where no engine that may be used takes the problem, or where the recorded one does not.
+  void run(CudaExec& exec, const ConvProblem& problem, void* result, const void* first, const void* second);
+
+  /// See CudaExec's functions.
+  const ConvEngines& engines() const { return engines_; }
+  void use(const ConvEngines& engines);
+  void measure(bool on) { measures_ = on; }
+
+ private:
+  struct Graph {
+    std::vector<CudnnDescriptor> parts;
+    CudnnDescriptor graph{CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR};
+  };
+  struct Plan {
+    std::string key;
+    ConvRoute route;
+    ConvEngine engine;
+    std::shared_ptr<const Graph> graph;
+    std::vector<CudnnDescriptor> parts;
+    CudnnDescriptor plan{CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR};
+    std::size_t workspace = 0;  // bytes
+  };
+  struct Operands {
+    void* result;
+    const void* first;
+    const void* second;
+  };
+
+  Plan make(CudaExec& exec, const ConvProblem& problem, const Operands& operands) const;
+  std::vector<Plan> suggested(const ConvProblem& problem, std::string& reason) const;
+  std::shared_ptr<const Graph> graph(const ConvProblem& problem, const ConvRoute& route) const;
+  std::vector<ConvEngine> candidates(const Graph& graph) const;
+  Plan build(std::shared_ptr<const Graph> graph, const ConvProblem& problem, const ConvRoute& route,
+             const ConvEngine& engine) const;
+  void execute(CudaExec& exec, const ConvProblem& problem, const Plan& plan, const Operands& operands) const;
+  float milliseconds(CudaExec& exec, const ConvProblem& problem, const Plan& plan, const Operands& operands) const;
+  Plan fastest(CudaExec& exec, const ConvProblem& problem, std::vector<Plan> plans, const Operands& operands) const;
+
+  cudnnHandle_t handle_ = nullptr;
+  bool measures_ = false;
+  ConvEngines engines_;
+  std::map<ConvProblem, Plan> plans_;
+};
+
+}  // namespace nepenthe::kernels

@@ -1,0 +1,134 @@
+#include "kernels/optimizers.h"
+
+#include <cmath>
+#include <stdexcept>
+
+#include "kernels/cuda/context.h"
+#include "kernels/cuda/device/vector.cuh"
+
+namespace nepenthe::kernels {
+namespace {
+
+constexpr int threads = 256;
+constexpr int V = 4;  // elements of a thread
+
+/// The segments of a launch, one along the grid's y each.
+struct Segments {
+  Segment of[StepControl::parameter_groups];
+};
+
+/// Calls update(index, lr, vectors) for the thread's elements in its segment: once for V of them, where they lie in it
+/// whole, so that they are read and written as one; else once for each.
+template <class Update>
+__device__ void each_element(const Segments& segments, const StepControl* control, Update update) {
+  static_assert(StepControl::parameter_groups == 2);
+  const Segment segment = blockIdx.y == 0 ? segments.of[0] : segments.of[1];  // an index would copy them to the stack
+  const std::size_t group = segment.begin / V + std::size_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  const std::size_t first = group * V;
+  if (first >= segment.end || control->diverged_at != 0) return;
+  const float lr = control->learning_rates[blockIdx.y];
+  if (first >= segment.begin && first + V <= segment.end) {
+    update.template operator()<V>(first, lr);
+    return;
+  }
+  for (std::size_t i = first; i < first + V; ++i) {
+    if (i >= segment.begin && i < segment.end) update.template operator()<1>(i, lr);
+  }
+}
+
+template <bool Momentum>
+__global__ void __launch_bounds__(threads)
+    sgd_kernel(Segments segments, const StepControl* control, float* w, float* v, const float* grad,
+               SgdSettings settings) {
+  const bool first = control->steps == 1;
+  const float take = 1.0f - settings.dampening;
+  each_element(segments, control, [&]<int Width>(std::size_t at, float lr) {
+    Floats<Width> weight = load<Width>(w + at);
+    const Floats<Width> gradient = load<Width>(grad + at);
+    Floats<Width> velocity{};
+    if constexpr (Momentum) {
+      if (!first) velocity = load<Width>(v + at);  // the first step must not read it: it may be anything, NaN too
+    }
+#pragma unroll
+    for (int i = 0; i < Width; ++i) {
+      float step = fmaf(settings.weight_decay, weight[i], gradient[i]);
+      if constexpr (Momentum) {
+        velocity[i] = first ? step : fmaf(settings.momentum, velocity[i], take * step);
+        step = settings.nesterov ? fmaf(settings.momentum, velocity[i], step) : velocity[i];
+      }
+      weight[i] = fmaf(-lr, step, weight[i]);
+    }
+    if constexpr (Momentum) store(v + at, velocity);
+    store(w + at, weight);
+  });
+}
+
+__global__ void __launch_bounds__(threads)
+    adam_kernel(Segments segments, const StepControl* control, float* w, float* m, float* v, const float* grad,
+                AdamSettings settings) {
+  NEPENTHE_SHARED(float, corrections, [2]);  // 1/(1 − beta1^step), 1/√(1 − beta2^step)
+  if (threadIdx.x == 0) {
+    const auto step = static_cast<double>(control->steps);
+    corrections[0] = static_cast<float>(1 / (1 - pow(double{settings.beta1}, step)));
+    corrections[1] = static_cast<float>(1 / sqrt(1 - pow(double{settings.beta2}, step)));
+  }
+  __syncthreads();
+  const float correction1 = corrections[0], correction2 = corrections[1];
+  const float take1 = 1.0f - settings.beta1, take2 = 1.0f - settings.beta2;
+  each_element(segments, control, [&]<int Width>(std::size_t at, float lr) {
+    Floats<Width> weight = load<Width>(w + at), first = load<Width>(m + at), second = load<Width>(v + at);
+    const Floats<Width> gradient = load<Width>(grad + at);
+#pragma unroll
+    for (int i = 0; i < Width; ++i) {
+      const float g = fmaf(settings.weight_decay, weight[i], gradient[i]);
+      first[i] = fmaf(settings.beta1, first[i], take1 * g);
+      second[i] = fmaf(settings.beta2, second[i], take2 * g * g);
+      const float denominator = fmaf(sqrtf(second[i]), correction2, settings.eps);
+      weight[i] = fmaf(-lr * correction1, first[i] / denominator, weight[i]);
+    }
+    store(m + at, first);
+    store(v + at, second);
+    store(w + at, weight);
+  });
+}
+
+/// Calls run(grid, segments) unless there is nothing to do.
+template <class Run>
+void with_segments(std::span<const Segment> segments, Run&& run) {
+  if (segments.size() > StepControl::parameter_groups) {
+    throw std::invalid_argument("[optimizers] " + std::to_string(segments.size()) + " segments: at most " +
+                                std::to_string(StepControl::parameter_groups) + " have a learning rate");
+  }
+  Segments taken{};
+  std::size_t groups = 0;  // of V elements, of the longest segment
+  for (std::size_t i = 0; i < segments.size(); ++i) {
+    taken.of[i] = segments[i];
+    if (segments[i].end > segments[i].begin) {
+      groups = std::max(groups, (segments[i].end + V - 1) / V - segments[i].begin / V);
+    }
+  }
+  if (groups == 0) return;
+  run(dim3(static_cast<unsigned>((groups + threads - 1) / threads), static_cast<unsigned>(segments.size())), taken);
+}
+
+}  // namespace
+
+void sgd_step(CudaExec& exec, std::span<const Segment> segments, const StepControl* control, float* w, float* v,
+              const float* grad, const SgdSettings& settings) {
+  with_segments(segments, [&](dim3 grid, const Segments& taken) {
+    if (settings.momentum == 0) {
+      NEPENTHE_LAUNCH(sgd_kernel<false>, grid, threads, 0, exec.context().stream, taken, control, w, v, grad, settings);
+    } else {
+      NEPENTHE_LAUNCH(sgd_kernel<true>, grid, threads, 0, exec.context().stream, taken, control, w, v, grad, settings);
+    }
+  });
+}
+
+void adam_step(CudaExec& exec, std::span<const Segment> segments, const StepControl* control, float* w, float* m,
+               float* v, const float* grad, const AdamSettings& settings) {
+  with_segments(segments, [&](dim3 grid, const Segments& taken) {
+    NEPENTHE_LAUNCH(adam_kernel, grid, threads, 0, exec.context().stream, taken, control, w, m, v, grad, settings);
+  });
+}
+
+}  // namespace nepenthe::kernels

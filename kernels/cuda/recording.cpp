@@ -1,0 +1,57 @@
+#include "kernels/recording.h"
+
+#include "kernels/cuda/check.h"
+#include "kernels/cuda/context.h"
+
+namespace nepenthe::kernels {
+namespace {
+
+class CudaRecording : public Recording {
+ public:
+  /// Takes over `graph`.
+  CudaRecording(cudaStream_t stream, cudaGraph_t graph) : stream_(stream), graph_(graph) {
+    const cudaError_t status = cudaGraphInstantiate(&executable_, graph_, 0);
+    if (status != cudaSuccess) cudaGraphDestroy(graph_);
+    NEPENTHE_CHECK(status);
+  }
+  ~CudaRecording() override {
+    cudaStreamSynchronize(stream_);
+    cudaGraphExecDestroy(executable_);
+    cudaGraphDestroy(graph_);
+  }
+  CudaRecording(const CudaRecording&) = delete;
+  CudaRecording& operator=(const CudaRecording&) = delete;
+
+  void replay() override { NEPENTHE_CHECK(cudaGraphLaunch(executable_, stream_)); }
+
+  std::size_t launches() const override {
+    std::size_t nodes = 0;
+    NEPENTHE_CHECK(cudaGraphGetNodes(graph_, nullptr, &nodes));
+    return nodes;
+  }
+
+ private:
+  cudaStream_t stream_;
+  cudaGraph_t graph_;
+  cudaGraphExec_t executable_ = nullptr;
+};
+
+}  // namespace
+
+std::unique_ptr<Recording> record(CudaExec& exec, std::function<void()> work) {
+  const cudaStream_t stream = exec.context().stream;
+  cudaGraph_t graph = nullptr;
+  NEPENTHE_CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+  try {
+    work();
+  } catch (...) {
+    cudaStreamEndCapture(stream, &graph);
+    if (graph != nullptr) cudaGraphDestroy(graph);
+    cudaGetLastError();
+    throw;
+  }
+  NEPENTHE_CHECK(cudaStreamEndCapture(stream, &graph));
+  return std::make_unique<CudaRecording>(stream, graph);
+}
+
+}  // namespace nepenthe::kernels

@@ -1,0 +1,35 @@
+// The emulator as host code sees it, next to the functions of the CUDA runtime that it defines itself.
+//
+// Work of a stream is done before the call returns, unless the stream captures. Host threads take turns: the emulator
+// is called by one at a time.
+//
+// Environment:
+//   NEPENTHE_EMULATOR_ORDER       natural (default) or reverse: the order of blocks, warps and lanes
+//   NEPENTHE_EMULATOR_MEMORY_MB   device memory in MiB, 4096 if unset
+//   NEPENTHE_EMULATOR_CAPABILITY  compute capability times ten, 90 if unset
+//   NEPENTHE_EMULATOR_DEVICE      what is wrong: none (no device), old_driver, broken (no memory and no stream to be
+//   had)
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <functional>
+#include <stdexcept>
+
+namespace cuda_emulator {
+
+/// What a kernel did wrong, in one line: kernel, block, thread, operation, file and line. Thrown by the launch or by
+/// the cudaGraphLaunch that ran it.
+struct Error : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// Work of a library on the device, done by the CPU: runs now, device memory being accessible, or is recorded while
+/// `stream` captures. Throws Error where the stream cannot take it, and whatever `work` throws.
+void enqueue(cudaStream_t stream, std::function<void()> work);
+
+/// Kernels run so far, replays counted each time.
+std::uint64_t launches();
+
+}  // namespace cuda_emulator
