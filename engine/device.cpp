@@ -32,6 +32,8 @@ kernels::Exec open_exec(const DeviceSettings& settings, std::string& reason) {
   if (settings.kind == "cuda") {
     try {
       return open_cuda(settings);
+    } catch (const std::bad_alloc&) {
+      throw Error("--device cuda: the GPU's memory is full; other programs hold it");
     } catch (const std::runtime_error& error) {
       throw Error(fmt::format("--device cuda: {}; --device cpu or auto would run on the CPU", error.what()));
     }
@@ -43,6 +45,9 @@ kernels::Exec open_exec(const DeviceSettings& settings, std::string& reason) {
     kernels::Exec exec = open_cuda(settings);
     reason = "a GPU is there";
     return exec;
+  } catch (const std::bad_alloc&) {
+    reason = "the GPU's memory is full";
+    return open_cpu(settings);
   } catch (const std::runtime_error& error) {
     reason = error.what();
     return open_cpu(settings);
@@ -69,6 +74,10 @@ Device::Device(const DeviceSettings& settings)
 
 std::string Device::description() const {
   return std::visit([](const auto& exec) { return exec.description(); }, exec_);
+}
+
+bool Device::waits_for_results() const {
+  return !std::visit([](const auto& exec) { return kernels::results_are_at_hand(exec); }, exec_);
 }
 
 std::size_t Device::peak_bytes() {

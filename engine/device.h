@@ -40,6 +40,8 @@ class Device {
   kernels::Exec& exec() { return exec_; }
   Precision precision() const { return settings_.precision; }
   bool eager() const { return settings_.eager; }
+  /// Whether looking at results means waiting for them: work is done later than it is issued.
+  bool waits_for_results() const;
 
   /// Calls body(exec, element) with the backend's Exec and a number of the activations' type, float or bf16.
   template <class Body>

@@ -24,8 +24,8 @@ class ImageSet {
     Tensor images;                     // (N, side, side, 3)
     DeviceArray<std::int32_t> labels;  // (N)
   };
-  /// The next `count` pictures of an order of ids, normalised, augmented if asked for. `order` and `control`, which says
-  /// where in the order, are in device memory.
+  /// The next `count` pictures of an order of ids, normalised, augmented if asked for. `order` and `control`, which
+  /// says where in the order, are in device memory.
   Batch gather(const std::int32_t* order, const kernels::StepControl* control, int count,
                const std::optional<kernels::Augmentation>& augmentation) const;
 

@@ -12,8 +12,9 @@ namespace nepenthe {
 using kernels::ImageShape;
 
 /// Numbers of logical shape (N, H, W, C), in the backend's layout (kernels/exec.h). A matrix (rows, columns) is
-/// (rows, 1, 1, columns), which is plain row major in every layout. What a network computes on pictures has the device's
-/// activation_type(); what comes behind the last pooling, and all statistics, is fp32. Copies share the memory.
+/// (rows, 1, 1, columns), which is plain row major in every layout. What a network computes on pictures has the
+/// device's activation_type(); what comes behind the last pooling, and all statistics, is fp32. Copies share the
+/// memory.
 class Tensor {
  public:
   Tensor() = default;
@@ -26,7 +27,8 @@ class Tensor {
   /// The numbers, T being float or bf16, whichever they are; throws std::logic_error for the other.
   template <class T>
   T* as() const {
-    if (memory_ != nullptr && element_type<T> != type_) throw std::logic_error("[tensor] read as another type than it has");
+    if (memory_ != nullptr && element_type<T> != type_)
+      throw std::logic_error("[tensor] read as another type than it has");
     return static_cast<T*>(memory_.get());
   }
   float* data() const { return as<float>(); }

@@ -11,11 +11,11 @@
 #include <numeric>
 
 #include "engine/error.h"
+#include "engine/memory_need.h"
 #include "engine/ops/softmax_cross_entropy.h"
 #include "engine/optimizer.h"
 #include "engine/recorded_steps.h"
 #include "engine/safetensors.h"
-#include "kernels/memory.h"
 #include "kernels/step_control.h"
 
 namespace nepenthe {
@@ -92,9 +92,7 @@ void train_step(Network& network, const ImageSet& images, Optimizer& optimizer, 
   const Variable logits = network.forward(graph, make_variable(batch.images, false));
   const ops::SampleScores scores = ops::softmax_cross_entropy(graph, logits, batch.labels.data());
   std::visit(
-      [&](auto& exec) {
-        kernels::record_batch(exec, control, count, scores.losses.data(), scores.ranks.data());
-      },
+      [&](auto& exec) { kernels::record_batch(exec, control, count, scores.losses.data(), scores.ranks.data()); },
       device.exec());
   tape.backward();
   optimizer.step(control);
@@ -121,9 +119,7 @@ void predict_step(Network& network, const ImageSet& images, const std::int32_t* 
 /// then, so that the device never waits for the next steps.
 class Glances {
  public:
-  Glances(Device& device, Observer& observer)
-      : always_(observer.every_step() ||
-                std::visit([](const auto& exec) { return kernels::results_are_at_hand(exec); }, device.exec())) {}
+  Glances(Device& device, Observer& observer) : always_(observer.every_step() || !device.waits_for_results()) {}
   bool due() {
     const auto now = std::chrono::steady_clock::now();
     if (!always_ && now - last_ < std::chrono::milliseconds(200)) return false;
@@ -135,6 +131,16 @@ class Glances {
   bool always_;
   std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
+
+/// The step on any number of samples, from the start of the order, where there are as many.
+std::function<void(int)> from_start(Device& device, kernels::StepControl* control, int samples,
+                                    const std::function<void(int)>& step_on) {
+  return [=, &device](int count) {
+    const kernels::StepControl start;
+    device.upload(control, &start, 1);
+    step_on(std::min(count, samples));
+  };
+}
 
 }  // namespace
 
@@ -217,9 +223,15 @@ TrainingResult train(Network& network, const ImageSet& images, const TrainingJob
                                       step + 1, steps_of_epoch));
       }
       const int count = sizes[step];
-      recorded.run(count, [&, count] {
-        train_step(network, images, optimizer, device_order.data(), control.data(), count, augmentation);
-      });
+      const auto step_on = [&](int some) {
+        train_step(network, images, optimizer, device_order.data(), control.data(), some, augmentation);
+      };
+      try {
+        recorded.run(count, [=] { step_on(count); });
+      } catch (const std::bad_alloc&) {
+        throw Error(describe_memory_need(device, "training " + network.architecture(), count,
+                                         from_start(device, control.data(), samples, step_on)));
+      }
       ++steps;
       result.sample_passes += count;
       const bool last = step + 1 == steps_of_epoch;
@@ -233,6 +245,7 @@ TrainingResult train(Network& network, const ImageSet& images, const TrainingJob
     }
   }
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  result.launches = recorded.launches(job.recipe.batch);
   // A loss tells of the weights before its step; this is for the last one, and for statistics, which no loss sees.
   const Parameters& parameters = network.parameters();
   const auto all_finite = [](const std::vector<float>& values) {
@@ -262,8 +275,13 @@ Predictions predict(Network& network, const ImageSet& images, const std::vector<
   for (int begin = 0; begin < samples; begin += batch) {
     if (observer.stop_requested()) throw Interrupted("interrupted during evaluation");
     const int count = std::min(batch, samples - begin);
-    recorded.run(count,
-                 [&, count] { predict_step(network, images, device_ids.data(), control.data(), count, all); });
+    const auto step_on = [&](int some) { predict_step(network, images, device_ids.data(), control.data(), some, all); };
+    try {
+      recorded.run(count, [=] { step_on(count); });
+    } catch (const std::bad_alloc&) {
+      throw Error(describe_memory_need(device, "evaluating " + network.architecture(), count,
+                                       from_start(device, control.data(), samples, step_on)));
+    }
     if (begin + count < samples && !glances.due()) continue;
     const kernels::StepControl totals = device.download(control.data(), 1)[0];
     progress.samples = totals.seen;

@@ -53,6 +53,7 @@ struct TrainingResult {
   std::int64_t sample_passes = 0;  // of this call; fewer than the whole job's where it was resumed
   double seconds = 0;              // likewise; training alone, device synchronised
   double loss = 0;                 // mean over the last epoch, likewise
+  std::size_t launches = 0;        // kernels and copies in a recorded step of a whole batch; 0 where it is not recorded
 };
 
 /// Trains `network` from its present weights (or from the job's state file, where there is one of the same identity)

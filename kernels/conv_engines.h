@@ -1,5 +1,5 @@
-// Which of cuDNN's engines compute the convolutions. Other engines give other bits, so they are part of a run's identity:
-// recorded with it and replayed, never chosen anew by timing.
+// Which of cuDNN's engines compute the convolutions. Other engines give other bits, so they are part of a run's
+// identity: recorded with it and replayed, never chosen anew by timing.
 #pragma once
 
 #include <cstdint>

@@ -123,8 +123,8 @@ inline int channel_block(const CudaExec&, int channels) { return channels; }
 const ConvEngines& conv_engines(const CpuExec& exec);
 /// Engines to take in place of own choices, for convolutions not yet run. Nothing happens on the CPU.
 inline void use_conv_engines(CpuExec&, const ConvEngines&) {}
-/// From here on a convolution's first run measures every deterministic engine and takes the fastest, in place of cuDNN's
-/// first suggestion; its outputs are undefined then. False where there are no engines to measure.
+/// From here on a convolution's first run measures every deterministic engine and takes the fastest, in place of
+/// cuDNN's first suggestion; its outputs are undefined then. False where there are no engines to measure.
 inline bool measure_conv_engines(CpuExec&) { return false; }
 #if defined(NEPENTHE_CUDA)
 const ConvEngines& conv_engines(const CudaExec& exec);

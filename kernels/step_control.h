@@ -14,14 +14,14 @@ namespace nepenthe::kernels {
 struct StepControl {
   static constexpr int parameter_groups = 2;
 
-  std::uint32_t epoch = 0;                    // of the augmentation's random stream
-  std::uint32_t offset = 0;                   // where the next batch begins in the epoch's order
-  float learning_rates[parameter_groups]{};   // of the optimiser's segments
-  std::int64_t steps = 0;                     // optimiser steps, the one whose loss was recorded last included
-  double loss_sum = 0;                        // of all samples of the epoch so far
-  std::int64_t seen = 0, right = 0;           // samples, and those whose true class ranked first
-  std::int64_t diverged_at = 0;               // the first of `steps` whose loss was not finite; 0: none
-  double diverged_loss = 0;                   // and the mean loss of its batch
+  std::uint32_t epoch = 0;                   // of the augmentation's random stream
+  std::uint32_t offset = 0;                  // where the next batch begins in the epoch's order
+  float learning_rates[parameter_groups]{};  // of the optimiser's segments
+  std::int64_t steps = 0;                    // optimiser steps, the one whose loss was recorded last included
+  double loss_sum = 0;                       // of all samples of the epoch so far
+  std::int64_t seen = 0, right = 0;          // samples, and those whose true class ranked first
+  std::int64_t diverged_at = 0;              // the first of `steps` whose loss was not finite; 0: none
+  double diverged_loss = 0;                  // and the mean loss of its batch
 };
 
 /// After a training batch's forward pass, before its optimiser step: adds its losses and ranks (rows) to the totals and

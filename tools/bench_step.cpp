@@ -5,10 +5,13 @@
 #include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
+#include "engine/engine_record.h"
 #include "engine/error.h"
 #include "engine/trainer.h"
 #include "models/registry.h"
+#include "tools/common/made_up.h"
 #include "tools/common/program.h"
 #include "tools/common/progress.h"
 #include "tools/common/report.h"
@@ -17,13 +20,15 @@ using namespace nepenthe;
 
 namespace {
 
-/// Notes when each step ends.
-class StepClock : public Observer {
+/// Notes how long a step takes, on average over each epoch, at whose end the device has done its work.
+class EpochClock : public Observer {
  public:
+  EpochClock(std::int64_t samples_of_epoch, int steps) : samples_of_epoch_(samples_of_epoch), steps_(steps) {}
   void begin(const std::string&) override { last_ = Clock::now(); }
-  void progress(const Progress&) override {
+  void progress(const Progress& p) override {
+    if (p.samples % samples_of_epoch_ != 0) return;
     const auto now = Clock::now();
-    milliseconds.push_back(std::chrono::duration<double, std::milli>(now - last_).count());
+    milliseconds.push_back(std::chrono::duration<double, std::milli>(now - last_).count() / steps_);
     last_ = now;
   }
   bool stop_requested() override { return stop_asked_for(); }
@@ -31,19 +36,13 @@ class StepClock : public Observer {
 
  private:
   using Clock = std::chrono::steady_clock;
+  std::int64_t samples_of_epoch_;
+  int steps_;
   Clock::time_point last_;
 };
 
-/// Random bytes; the labels count through the classes.
-ImageSet made_up_pictures(Device& device, int count, int classes) {
-  std::vector<std::uint8_t> pixels(std::size_t(count) * 3072);
-  const RandomStream stream{.purpose = purpose::synthetic};
-  for (std::size_t i = 0; i < pixels.size(); ++i) {
-    pixels[i] = static_cast<std::uint8_t>(kernels::random_bits(stream, static_cast<std::uint32_t>(i)).x);
-  }
-  std::vector<std::int32_t> labels(count);
-  for (int i = 0; i < count; ++i) labels[i] = i % classes;
-  return ImageSet(device, pixels, labels, {.mean = {0.5f, 0.5f, 0.5f}, .std = {0.25f, 0.25f, 0.25f}});
+double median_of_sorted(const std::vector<double>& values) {
+  return (values[values.size() / 2] + values[(values.size() - 1) / 2]) / 2;
 }
 
 }  // namespace
@@ -51,47 +50,57 @@ ImageSet made_up_pictures(Device& device, int count, int classes) {
 int main(int argc, char** argv) {
   Program program("bench_step", "Times training or evaluation steps on made-up pictures");
   std::string model = "resnet32", mode = "train";
-  int batch = 128, steps = 30, warmup = 5;
+  int batch = 128, steps = 30, warmup = 5, group = 0;
   CLI::App& app = program.app();
   app.add_option("--model", model, "resnet20, resnet32, resnet44 or resnet56");
   app.add_option("--batch", batch, "Pictures a step")->check(CLI::PositiveNumber);
   app.add_option("--mode", mode, "train or eval")->check(CLI::IsMember({"train", "eval"}));
-  app.add_option("--steps", steps, "Steps to time")->check(CLI::PositiveNumber);
-  app.add_option("--warmup", warmup, "Steps before, not timed")->check(CLI::NonNegativeNumber);
+  app.add_option("--steps", steps, "Times to take, each of a group of steps")->check(CLI::PositiveNumber);
+  app.add_option("--warmup", warmup, "Groups before, not timed")->check(CLI::NonNegativeNumber);
+  app.add_option("--group", group, "Steps between two looks at the clock; 0: 1 on the CPU, 100 on CUDA")
+      ->check(CLI::NonNegativeNumber);
 
   return program.run(argc, argv, [&] {
     constexpr int classes = 100;
     Device& device = program.device();
+    if (group == 0) group = device.waits_for_results() ? 100 : 1;
     const auto network = make_network(device, model, classes);
     network->parameters().initialize({.seed = program.seed(), .purpose = purpose::initialization});
-    const ImageSet images = made_up_pictures(device, batch, classes);
-    StepClock clock;
-    std::vector<std::int32_t> ids(batch);
-    for (int i = 0; i < batch; ++i) ids[i] = i;
+    const int samples = batch * group;
+    const ImageSet images = made_up_pictures(device, samples, classes);
+    std::vector<std::int32_t> ids(samples);
+    std::iota(ids.begin(), ids.end(), 0);
+    EpochClock clock(samples, group);
+    std::size_t launches = 0;
     if (mode == "train") {
-      // An epoch is one step, so the order of an epoch, gather and augmentation are timed too.
+      // An epoch is a group, so the order of an epoch, gather and augmentation are timed too.
       const TrainingJob job{.ids = ids,
                             .recipe = {.epochs = warmup + steps, .batch = batch, .lr = 0.01},
                             .stream = {.seed = program.seed()},
                             .what = model};
-      train(*network, images, job, clock);
+      launches = train(*network, images, job, clock).launches;
     } else {
-      for (int step = 0; step < warmup + steps; ++step) predict(*network, images, ids, batch, model, clock);
+      for (int turn = 0; turn < warmup + steps; ++turn) predict(*network, images, ids, batch, model, clock);
     }
     std::vector<double> times(clock.milliseconds.begin() + warmup, clock.milliseconds.end());
     std::ranges::sort(times);
-    const double median = (times[times.size() / 2] + times[(times.size() - 1) / 2]) / 2;
+    const double median = median_of_sorted(times);
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
-    const std::int64_t peak = std::int64_t{usage.ru_maxrss} * 1024;
+    const std::size_t on_device = device.waits_for_results() ? device.peak_bytes() : 0;
+    const std::size_t peak = on_device > 0 ? on_device : std::size_t(usage.ru_maxrss) * 1024;
     const double rate = 1000.0 * batch / median;
     fmt::print(
-        "{} {}, batch {}: {:.1f} ms a step (median of {}; {:.1f} to {:.1f}), {:.0f} images/s, {:.0f} MiB at most\n",
-        model, mode, batch, median, steps, times.front(), times.back(), rate, static_cast<double>(peak) / (1 << 20));
+        "{} {}, batch {}: {:.3f} ms a step (median of {}; {:.3f} to {:.3f}), {:.0f} images/s, {:.0f} MiB at most{}\n",
+        model, mode, batch, median, steps, times.front(), times.back(), rate, static_cast<double>(peak) / (1 << 20),
+        launches > 0 ? fmt::format(", {} kernels and copies in a recorded step", launches) : "");
     fmt::print("a step: gather{} and normalisation, forward{}\n", mode == "train" ? ", augmentation" : "",
-               mode == "train" ? ", loss, backward, optimiser" : ", losses and ranks to the host");
+               mode == "train" ? ", loss, backward, optimiser" : ", losses and ranks");
     program.result()["bench"] = {{"step_ms", {{"median", median}, {"min", times.front()}, {"max", times.back()}}},
                                  {"images_per_second", rate},
-                                 {"peak_memory_bytes", peak}};
+                                 {"peak_memory_bytes", peak},
+                                 {"launches", launches},
+                                 {"steps_in_a_group", group},
+                                 {"engines_digest", digest(device.given_engines())}};
   });
 }

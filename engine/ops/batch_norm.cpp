@@ -57,8 +57,8 @@ Variable batch_norm(Graph& graph, const Variable& x, const Variable& residual, P
         using T = decltype(element);
         const T *dy = y->grad.as<T>(), *in = x->value.as<T>(), *out = y->value.as<T>();
         kernels::batch_norm_backward(exec, shape, dx.as<T>(), dresidual.tensor.as<T>(), dresidual.accumulate,
-                                     dgamma.data, dbeta.data, dgamma.accumulate, dy, in, out, gamma, beta,
-                                     mean.data(), rstd.data());
+                                     dgamma.data, dbeta.data, dgamma.accumulate, dy, in, out, gamma, beta, mean.data(),
+                                     rstd.data());
       });
     });
   }

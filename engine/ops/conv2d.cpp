@@ -26,8 +26,7 @@ Variable conv2d(Graph& graph, const Variable& x, Parameters& parameters, int wei
                                          static_cast<const T*>(x->value.as<T>()));
         if (!x->needs_grad) return;
         const GradientSlot dx = gradient_slot(device, *x);
-        kernels::conv2d_backward_data(exec, shape, dx.tensor.as<T>(), dx.accumulate, dy,
-                                      parameters.filters<T>(weight));
+        kernels::conv2d_backward_data(exec, shape, dx.tensor.as<T>(), dx.accumulate, dy, parameters.filters<T>(weight));
       });
     });
   }

@@ -197,7 +197,8 @@ struct GradientOutputs {
   float *slope, *offset;  // (channels) each: dx = g·scale + (x − mean)·slope + offset
 };
 
-/// Sums of g and of g·(x − mean) for each channel; writes or adds the residual's gradient. partial (blocks, 2, channels).
+/// Sums of g and of g·(x − mean) for each channel; writes or adds the residual's gradient. partial (blocks, 2,
+/// channels).
 template <class T, int V, bool Relu, Residual residual>
 __global__ void __launch_bounds__(row_threads)
     gradient_sums_kernel(RowTiling tiling, BackwardOperands<T> o, GradientOutputs out, float* partial,
@@ -277,7 +278,9 @@ __global__ void __launch_bounds__(row_threads)
   }
 }
 
-std::int64_t rows_of(const BatchNormShape& shape) { return std::int64_t{shape.image.n} * shape.image.h * shape.image.w; }
+std::int64_t rows_of(const BatchNormShape& shape) {
+  return std::int64_t{shape.image.n} * shape.image.h * shape.image.w;
+}
 
 /// Calls run.operator()<V>() with the widest access that fits the channels.
 template <class T, class Run>
@@ -321,8 +324,8 @@ void batch_norm_forward(CudaExec& exec, const BatchNormShape& shape, T* y, float
   CudaContext& context = exec.context();
   with_width<T>(shape.image.c, [&]<int V>() {
     const RowTiling tiling = reduction_tiling<V>(shape);
-    auto* partial = static_cast<float*>(
-        context.workspace(std::size_t{2} * tiling.blocks() * tiling.channels * sizeof(float)));
+    auto* partial =
+        static_cast<float*>(context.workspace(std::size_t{2} * tiling.blocks() * tiling.channels * sizeof(float)));
     const StatisticsOutputs out{.mean = mean,
                                 .rstd = rstd,
                                 .running_mean = running_mean,
@@ -347,25 +350,17 @@ void batch_norm_backward(CudaExec& exec, const BatchNormShape& shape, T* dx, T* 
                          const T* dy, const T* x, const T* y, const float* gamma, const float* beta, const float* mean,
                          const float* rstd) {
   CudaContext& context = exec.context();
-  const BackwardOperands<T> operands{.dy = dy,
-                                     .x = x,
-                                     .y = y,
-                                     .dresidual = dresidual,
-                                     .gamma = gamma,
-                                     .beta = beta,
-                                     .mean = mean,
-                                     .rstd = rstd};
+  const BackwardOperands<T> operands{
+      .dy = dy, .x = x, .y = y, .dresidual = dresidual, .gamma = gamma, .beta = beta, .mean = mean, .rstd = rstd};
   with_width<T>(shape.image.c, [&]<int V>() {
     const RowTiling sums = reduction_tiling<V>(shape), elements = elementwise_tiling<V>(shape);
     const std::size_t channels = shape.image.c;
-    auto* slope = static_cast<float*>(context.workspace((2 + std::size_t{2} * sums.blocks()) * channels * sizeof(float)));
+    auto* slope =
+        static_cast<float*>(context.workspace((2 + std::size_t{2} * sums.blocks()) * channels * sizeof(float)));
     float* offset = slope + channels;
     float* partial = offset + channels;
-    const GradientOutputs out{.dgamma = dgamma,
-                              .dbeta = dbeta,
-                              .adds = accumulate == Accumulate::add,
-                              .slope = slope,
-                              .offset = offset};
+    const GradientOutputs out{
+        .dgamma = dgamma, .dbeta = dbeta, .adds = accumulate == Accumulate::add, .slope = slope, .offset = offset};
     const auto run = [&]<bool Relu, Residual residual>() {
       NEPENTHE_LAUNCH((gradient_sums_kernel<T, V, Relu, residual>), sums.blocks(), row_threads, 0, context.stream, sums,
                       operands, out, partial, context.ticket);
@@ -382,13 +377,13 @@ void batch_norm_backward(CudaExec& exec, const BatchNormShape& shape, T* dx, T* 
   });
 }
 
-#define NEPENTHE_INSTANTIATE(T)                                                                                        \
-  template void batch_norm_forward(CudaExec&, const BatchNormShape&, T*, float*, float*, float*, float*, const T*,     \
-                                   const T*, const float*, const float*);                                              \
-  template void batch_norm_inference(CudaExec&, const BatchNormShape&, T*, const T*, const T*, const float*,           \
-                                     const float*, const float*, const float*);                                        \
-  template void batch_norm_backward(CudaExec&, const BatchNormShape&, T*, T*, Accumulate, float*, float*, Accumulate,  \
-                                    const T*, const T*, const T*, const float*, const float*, const float*,            \
+#define NEPENTHE_INSTANTIATE(T)                                                                                       \
+  template void batch_norm_forward(CudaExec&, const BatchNormShape&, T*, float*, float*, float*, float*, const T*,    \
+                                   const T*, const float*, const float*);                                             \
+  template void batch_norm_inference(CudaExec&, const BatchNormShape&, T*, const T*, const T*, const float*,          \
+                                     const float*, const float*, const float*);                                       \
+  template void batch_norm_backward(CudaExec&, const BatchNormShape&, T*, T*, Accumulate, float*, float*, Accumulate, \
+                                    const T*, const T*, const T*, const float*, const float*, const float*,           \
                                     const float*);
 NEPENTHE_INSTANTIATE(float)
 NEPENTHE_INSTANTIATE(bf16)

@@ -56,10 +56,8 @@ void gather(CudaExec& exec, const ImageShape& shape, T* images, std::int32_t* ba
 }
 
 template void gather(CudaExec&, const ImageShape&, float*, std::int32_t*, const std::uint8_t*, const std::int32_t*,
-                     const std::int32_t*, const StepControl*, const Normalization&,
-                     const std::optional<Augmentation>&);
+                     const std::int32_t*, const StepControl*, const Normalization&, const std::optional<Augmentation>&);
 template void gather(CudaExec&, const ImageShape&, bf16*, std::int32_t*, const std::uint8_t*, const std::int32_t*,
-                     const std::int32_t*, const StepControl*, const Normalization&,
-                     const std::optional<Augmentation>&);
+                     const std::int32_t*, const StepControl*, const Normalization&, const std::optional<Augmentation>&);
 
 }  // namespace nepenthe::kernels

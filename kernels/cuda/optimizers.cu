@@ -37,9 +37,8 @@ __device__ void each_element(const Segments& segments, const StepControl* contro
 }
 
 template <bool Momentum>
-__global__ void __launch_bounds__(threads)
-    sgd_kernel(Segments segments, const StepControl* control, float* w, float* v, const float* grad,
-               SgdSettings settings) {
+__global__ void __launch_bounds__(threads) sgd_kernel(Segments segments, const StepControl* control, float* w, float* v,
+                                                      const float* grad, SgdSettings settings) {
   const bool first = control->steps == 1;
   const float take = 1.0f - settings.dampening;
   each_element(segments, control, [&]<int Width>(std::size_t at, float lr) {
@@ -63,9 +62,8 @@ __global__ void __launch_bounds__(threads)
   });
 }
 
-__global__ void __launch_bounds__(threads)
-    adam_kernel(Segments segments, const StepControl* control, float* w, float* m, float* v, const float* grad,
-                AdamSettings settings) {
+__global__ void __launch_bounds__(threads) adam_kernel(Segments segments, const StepControl* control, float* w,
+                                                       float* m, float* v, const float* grad, AdamSettings settings) {
   NEPENTHE_SHARED(float, corrections, [2]);  // 1/(1 − beta1^step), 1/√(1 − beta2^step)
   if (threadIdx.x == 0) {
     const auto step = static_cast<double>(control->steps);

@@ -32,8 +32,8 @@ __global__ void __launch_bounds__(row_threads) backward_kernel(RowTiling tiling,
   Floats<V> share;
 #pragma unroll
   for (int i = 0; i < V; ++i) {
-    share[i] = dy[std::int64_t{blockIdx.x} * tiling.channels + place.channel + i] /
-               static_cast<float>(tiling.rows_per_block);
+    share[i] =
+        dy[std::int64_t{blockIdx.x} * tiling.channels + place.channel + i] / static_cast<float>(tiling.rows_per_block);
   }
   for (std::int64_t row = place.row; row < place.end; row += tiling.rows_at_once) {
     T* to = dx + row * tiling.channels + place.channel;

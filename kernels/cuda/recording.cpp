@@ -41,7 +41,8 @@ class CudaRecording : public Recording {
 std::unique_ptr<Recording> record(CudaExec& exec, std::function<void()> work) {
   const cudaStream_t stream = exec.context().stream;
   cudaGraph_t graph = nullptr;
-  NEPENTHE_CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+  // Relaxed: the arena may have to take memory meanwhile, which is no part of the graph.
+  NEPENTHE_CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed));
   try {
     work();
   } catch (...) {

@@ -18,9 +18,8 @@ __device__ float largest(const float* z, int classes, int lane) {
   return warp_max(shift);
 }
 
-__global__ void __launch_bounds__(threads)
-    forward_kernel(LogitsShape shape, float* losses, std::int32_t* ranks, const float* logits,
-                   const std::int32_t* labels) {
+__global__ void __launch_bounds__(threads) forward_kernel(LogitsShape shape, float* losses, std::int32_t* ranks,
+                                                          const float* logits, const std::int32_t* labels) {
   const int row = own_row(), lane = static_cast<int>(threadIdx.x % 32), classes = shape.classes;
   if (row >= shape.rows) return;
   const float* z = logits + std::int64_t{row} * classes;

@@ -177,14 +177,14 @@ cudaError_t cudaMalloc(void** memory, size_t bytes) {
   *memory = nullptr;
   if (device_status() != cudaSuccess) return report(device_status());
   if (settings::device() == "broken") return report(cudaErrorUnknown);
-  if (const cudaError_t status = outside_capture(); status != cudaSuccess) return report(status);
+  if (const cudaError_t status = allocation_in_capture(); status != cudaSuccess) return report(status);
   if (bytes == 0) return cudaSuccess;
   *memory = allocate_device_memory(bytes);
   return *memory == nullptr ? report(cudaErrorMemoryAllocation) : cudaSuccess;
 }
 
 cudaError_t cudaFree(void* memory) {
-  if (const cudaError_t status = outside_capture(); status != cudaSuccess) return report(status);
+  if (const cudaError_t status = allocation_in_capture(); status != cudaSuccess) return report(status);
   return memory == nullptr || free_device_memory(memory) ? cudaSuccess : report(cudaErrorInvalidValue);
 }
 

@@ -15,7 +15,7 @@ using Clock = std::chrono::steady_clock;
 using Nodes = std::vector<std::function<void()>>;
 
 struct CUstream_st {
-  bool capturing = false;
+  bool capturing = false, relaxed = false;
   bool invalidated = false;
   Nodes recorded;
 };
@@ -55,6 +55,12 @@ cudaError_t readable(cudaEvent_t event) {
 cudaError_t outside_capture() {
   for (cudaStream_t stream : capturing_streams()) stream->invalidated = true;
   return capturing_streams().empty() ? cudaSuccess : cudaErrorStreamCaptureUnsupported;
+}
+
+cudaError_t allocation_in_capture() {
+  const auto& streams = capturing_streams();
+  const bool relaxed = std::all_of(streams.begin(), streams.end(), [](cudaStream_t stream) { return stream->relaxed; });
+  return relaxed ? cudaSuccess : outside_capture();
 }
 
 cudaError_t submit(cudaStream_t stream, std::function<void()> work) {
@@ -101,10 +107,11 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 
 cudaError_t cudaDeviceSynchronize() { return report(cuda_emulator::outside_capture()); }
 
-cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
   if (stream == nullptr) return report(cudaErrorStreamCaptureUnsupported);
   if (stream->capturing) return report(cudaErrorIllegalState);
   stream->capturing = true;
+  stream->relaxed = mode == cudaStreamCaptureModeRelaxed;
   stream->invalidated = false;
   stream->recorded.clear();
   cuda_emulator::capturing_streams().push_back(stream);

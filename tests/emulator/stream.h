@@ -15,5 +15,7 @@ cudaError_t submit(cudaStream_t stream, std::function<void()> work);
 
 /// For calls that a capture under way does not allow: invalidates it then, and returns the error.
 cudaError_t outside_capture();
+/// The same of a call that takes or gives back device memory, which a relaxed capture allows.
+cudaError_t allocation_in_capture();
 
 }  // namespace cuda_emulator

@@ -6,8 +6,9 @@
 
 namespace nepenthe::kernels {
 
-/// Called by all threads of every block, after their writes of partial results. True in the block that comes last, which
-/// then sees all of them. `ticket` is zero before the kernel and again after it. `shared`: one number of the block.
+/// Called by all threads of every block, after their writes of partial results. True in the block that comes last,
+/// which then sees all of them. `ticket` is zero before the kernel and again after it. `shared`: one number of the
+/// block.
 __device__ inline bool is_last_block(unsigned* ticket, unsigned* shared) {
   __threadfence();
   __syncthreads();

@@ -31,7 +31,9 @@ namespace nepenthe::kernels {
 template <class... Parameters, class... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes,
             cudaStream_t stream, Arguments&&... arguments) {
+  // clang-format off
   kernel<<<grid, block, shared_bytes, stream>>>(static_cast<std::decay_t<Parameters>>(arguments)...);
+  // clang-format on
   check(cudaGetLastError(), name, __FILE__, __LINE__);
 }
 

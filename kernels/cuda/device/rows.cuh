@@ -35,15 +35,19 @@ RowTiling tile_rows(std::int64_t rows, int channels, int rows_per_thread, int mo
   const int at_once = row_threads / vectors;
   const std::int64_t enough = (rows + std::int64_t{at_once} * most_blocks - 1) / (std::int64_t{at_once} * most_blocks);
   const auto turns = static_cast<int>(std::max<std::int64_t>(rows_per_thread, enough));
-  return {.rows = rows, .channels = channels, .vectors = vectors, .rows_at_once = at_once,
+  return {.rows = rows,
+          .channels = channels,
+          .vectors = vectors,
+          .rows_at_once = at_once,
           .rows_per_block = turns * at_once};
 }
 
-/// One thread's place in its block. Threads that do not fit a row have none: `channel` is outside and `row` past the end.
+/// One thread's place in its block. Threads that do not fit a row have none: `channel` is outside and `row` past the
+/// end.
 template <int V>
 struct RowPlace {
-  int channel;        // the first of V
-  int row_in_turn;    // in [0, rows_at_once)
+  int channel;            // the first of V
+  int row_in_turn;        // in [0, rows_at_once)
   std::int64_t row, end;  // rows to visit: row, row + rows_at_once, … below end
   bool active;
 
