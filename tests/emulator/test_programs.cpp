@@ -1,0 +1,123 @@
+// Programs with --device cuda, linked to the emulated kernels: what they say where there is no GPU to be used or too
+// little of its memory, and what tuning leaves.
+#include <doctest/doctest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <regex>
+#include <string>
+#include <utility>
+
+#include "engine/engine_record.h"
+
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Result {
+  int exit_code;
+  std::string errors;
+};
+
+struct Folder {
+  fs::path path = fs::temp_directory_path() / ("nepenthe-emulated-" + std::to_string(getpid()));
+  Folder() { fs::create_directories(path); }
+  ~Folder() { fs::remove_all(path); }
+};
+
+const fs::path& folder() {
+  static const Folder made;
+  return made.path;
+}
+
+Result run(const std::string& environment, const std::string& command) {
+  const fs::path errors = folder() / "errors";
+  const std::string line =
+      environment + " " + NEPENTHE_EMULATED_BIN_DIR + "/" + command + " >/dev/null 2>" + errors.string();
+  const int status = std::system(line.c_str());
+  std::ifstream file(errors);
+  return {WEXITSTATUS(status), {std::istreambuf_iterator<char>(file), {}}};
+}
+
+/// --data with its pictures, made once.
+std::string data() {
+  const fs::path path = folder() / "data";
+  if (!fs::exists(path)) {
+    REQUIRE(run("", "make_synthetic_data --train 600 --test 20 --classes 5 --out " + path.string()).exit_code == 0);
+  }
+  return " --data " + path.string();
+}
+
+std::string train(const std::string& options) {
+  return "train_model --model resnet20 --epochs 1 --device cuda --quiet --out " +
+         (folder() / "out.safetensors").string() + data() + " " + options;
+}
+
+bool one_line(const std::string& text) { return text.find('\n') == text.size() - 1; }
+
+TEST_CASE("programs: no usable GPU is one line and exit 1, and leaves nothing behind") {
+  for (const auto& [environment, message] :
+       {std::pair{"NEPENTHE_EMULATOR_DEVICE=none", "no CUDA-capable device"},
+        std::pair{"NEPENTHE_EMULATOR_DEVICE=old_driver", "an NVIDIA driver for CUDA"},
+        std::pair{"NEPENTHE_EMULATOR_DEVICE=broken", "cudaErrorUnknown"},
+        std::pair{"NEPENTHE_EMULATOR_CAPABILITY=70", "compute capability 7.0; 8.0 or later is needed"}}) {
+    const Result result = run(environment, train(""));
+    CAPTURE(result.errors);
+    CHECK(result.exit_code == 1);
+    CHECK(result.errors.starts_with("error: --device cuda: "));
+    CHECK(result.errors.find(message) != std::string::npos);
+    CHECK(one_line(result.errors));
+    CHECK_FALSE(fs::exists(folder() / "out.safetensors"));
+  }
+}
+
+TEST_CASE("programs: too little GPU memory says how much is needed and which batch would fit, and that one does") {
+  const std::string small = "NEPENTHE_EMULATOR_MEMORY_MB=160";
+  const Result result = run(small, train("--batch 200"));
+  CAPTURE(result.errors);
+  CHECK(result.exit_code == 1);
+  CHECK(one_line(result.errors));
+  std::smatch match;
+  const std::regex expected(
+      "error: training resnet20 with a batch of 200 needs about (\\d+) MiB of GPU memory, (\\d+) MiB "
+      "are to be had; --batch (\\d+) would fit\n");
+  REQUIRE(std::regex_match(result.errors, match, expected));
+  CHECK(std::stoi(match[1]) > std::stoi(match[2]));
+  const int fitting = std::stoi(match[3]);
+  CHECK(fitting >= 16);  // more than what was measured
+  CHECK(run(small, "bench_step --model resnet20 --device cuda --steps 1 --warmup 0 --group 2 --batch " +
+                       std::to_string(fitting))
+            .exit_code == 0);
+}
+
+TEST_CASE("programs: engines are tuned, used and refused where they do not fit") {
+  const fs::path record = folder() / "engines.json";
+  REQUIRE(
+      run("", "tune_engines --model resnet20 --batch 8 --eval-batch 4 --device cuda --quiet --out " + record.string())
+          .exit_code == 0);
+  const auto engines = nepenthe::read_engines(record);
+  CHECK(engines.size() > 20);
+  CHECK(engines.contains("forward fp32 n4 h32 w32 c3 k16 r3 s1 p1"));
+  const std::string step =
+      "bench_step --model resnet20 --batch 8 --steps 1 --warmup 0 --group 1 --device cuda --quiet ";
+  CHECK(run("", step + "--engines " + record.string()).exit_code == 0);
+
+  auto other = engines;
+  for (auto& [convolution, engine] : other) engine.index = 1234567;
+  nepenthe::write_engines(record, other, "another device");
+  const Result refused = run("", step + "--engines " + record.string());
+  CHECK(refused.exit_code == 1);
+  CHECK(one_line(refused.errors));
+  CHECK(refused.errors.find("tune") != std::string::npos);
+
+  std::ofstream(record) << "{}";
+  const Result damaged = run("", step + "--engines " + record.string());
+  CHECK(damaged.exit_code == 1);
+  CHECK(damaged.errors.find("not a record of engines") != std::string::npos);
+}
+
+}  // namespace
