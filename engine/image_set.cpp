@@ -1,5 +1,6 @@
 #include "engine/image_set.h"
 
+#include "engine/profile.h"
 namespace nepenthe {
 
 ImageSet::ImageSet(Device& device, const std::vector<std::uint8_t>& pixels, const std::vector<std::int32_t>& labels,
@@ -11,6 +12,7 @@ ImageSet::Batch ImageSet::gather(const std::int32_t* order, const kernels::StepC
   const ImageShape shape{count, side_, side_, 3};
   Batch batch{.images = Tensor(*device_, shape, device_->activation_type()),
               .labels = DeviceArray<std::int32_t>(*device_, static_cast<std::size_t>(count))};
+  const ProfiledRange range(*device_, "gather");
   device_->run([&](auto& exec, auto element) {
     using T = decltype(element);
     kernels::gather(exec, shape, batch.images.as<T>(), batch.labels.data(), pixels_.data(), labels_.data(), order,

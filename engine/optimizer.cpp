@@ -5,6 +5,7 @@
 #include <array>
 
 #include "engine/error.h"
+#include "engine/profile.h"
 
 namespace nepenthe {
 namespace {
@@ -32,6 +33,7 @@ Optimizer::LearningRates Optimizer::learning_rates(double factor) const {
 void Optimizer::step(const kernels::StepControl* control) {
   const std::array<kernels::Segment, kernels::StepControl::parameter_groups> segments{
       {{.begin = 0, .end = fc_begin_}, {.begin = fc_begin_, .end = parameters_.layout().parameter_floats()}}};
+  const ProfiledRange range(parameters_.device(), "optimizer_step");
   std::visit(
       [&](auto& exec) {
         if (recipe_.optimizer == OptimizerKind::sgd) {

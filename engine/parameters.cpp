@@ -11,6 +11,7 @@
 #include <set>
 
 #include "engine/error.h"
+#include "engine/profile.h"
 #include "kernels/elementwise.h"
 
 namespace nepenthe {
@@ -106,6 +107,7 @@ void Parameters::begin_pass() {
   gradient_written_.assign(gradient_written_.size(), false);
   device_->run([&](auto& exec, auto element) {
     if constexpr (std::is_same_v<decltype(element), kernels::bf16>) {
+      const ProfiledRange range(*device_, "cast_filters");
       kernels::cast(exec, values_.size(), rounded_.data(), values());
     }
   });

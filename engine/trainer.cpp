@@ -258,6 +258,24 @@ TrainingResult train(Network& network, const ImageSet& images, const TrainingJob
   return result;
 }
 
+kernels::RangeTimes profile_step(Network& network, const ImageSet& images, const TrainingJob& job) {
+  Device& device = network.parameters().device();
+  Optimizer optimizer(network.parameters(), job.recipe);
+  const int batch = job.recipe.batch, batches = static_cast<int>(job.ids.size()) / batch;
+  if (batches < 3) throw std::invalid_argument("[trainer] a profile needs 3 batches or more");
+  const auto rates = optimizer.learning_rates(1);
+  const DeviceArray<std::int32_t> order(device, job.ids);
+  const DeviceArray<kernels::StepControl> control(
+      device, std::vector<kernels::StepControl>{{.learning_rates = {rates[0], rates[1]}}});
+  const auto step = [&] { train_step(network, images, optimizer, order.data(), control.data(), batch, std::nullopt); };
+  RecordedSteps recorded(device);
+  for (int i = 0; i + 1 < std::min(batches, 50); ++i) recorded.run(batch, step);
+  std::visit([](auto& exec) { kernels::time_ranges(exec); }, device.exec());
+  const Device::StepScope scope(device);
+  step();
+  return std::visit([](auto& exec) { return kernels::take_range_times(exec); }, device.exec());
+}
+
 Predictions predict(Network& network, const ImageSet& images, const std::vector<std::int32_t>& ids, int batch,
                     const std::string& what, Observer& observer) {
   Device& device = network.parameters().device();

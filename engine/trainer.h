@@ -12,6 +12,7 @@
 #include "engine/network.h"
 #include "engine/random.h"
 #include "engine/recipe.h"
+#include "kernels/profile.h"
 
 namespace nepenthe {
 
@@ -61,6 +62,11 @@ struct TrainingResult {
 /// of one sample joins the one before. Throws Error where a loss is not finite, saying in which epoch and step, and
 /// Interrupted.
 TrainingResult train(Network& network, const ImageSet& images, const TrainingJob& job, Observer& observer);
+
+/// Where a training step's time goes on the device, by op: one step of the job's batch issued kernel by kernel behind
+/// recorded ones, which keep the device busy meanwhile. Changes the weights. Empty on the CPU. Throws
+/// std::invalid_argument for a job of less than 3 batches.
+kernels::RangeTimes profile_step(Network& network, const ImageSet& images, const TrainingJob& job);
 
 /// Whether `file` is there and holds the state of a training with this identity.
 bool is_training_state(const std::filesystem::path& file, const std::string& identity);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
@@ -45,6 +46,22 @@ double median_of_sorted(const std::vector<double>& values) {
   return (values[values.size() / 2] + values[(values.size() - 1) / 2]) / 2;
 }
 
+/// Where a step's time goes, the largest part first.
+std::string profile_table(const kernels::RangeTimes& profile) {
+  std::vector<std::pair<std::string, kernels::RangeTime>> rows(profile.begin(), profile.end());
+  std::ranges::sort(rows, std::greater(), [](const auto& row) { return row.second.milliseconds; });
+  double total = 0;
+  for (const auto& [op, time] : rows) total += time.milliseconds;
+  Table table({"device time of a step", "calls", "us", "share"});
+  for (const auto& [op, time] : rows) {
+    table.add({op, fmt::format("{}", time.count), fmt::format("{:.1f}", 1000 * time.milliseconds),
+               percent(time.milliseconds / total)});
+  }
+  table.add_rule();
+  table.add({"all", "", fmt::format("{:.1f}", 1000 * total), ""});
+  return table.text();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -72,6 +89,7 @@ int main(int argc, char** argv) {
     std::iota(ids.begin(), ids.end(), 0);
     EpochClock clock(samples, group);
     std::size_t launches = 0;
+    kernels::RangeTimes profile;
     if (mode == "train") {
       // An epoch is a group, so the order of an epoch, gather and augmentation are timed too.
       const TrainingJob job{.ids = ids,
@@ -79,6 +97,7 @@ int main(int argc, char** argv) {
                             .stream = {.seed = program.seed()},
                             .what = model};
       launches = train(*network, images, job, clock).launches;
+      if (device.waits_for_results() && group >= 3) profile = profile_step(*network, images, job);
     } else {
       for (int turn = 0; turn < warmup + steps; ++turn) predict(*network, images, ids, batch, model, clock);
     }
@@ -96,6 +115,10 @@ int main(int argc, char** argv) {
         launches > 0 ? fmt::format(", {} kernels and copies in a recorded step", launches) : "");
     fmt::print("a step: gather{} and normalisation, forward{}\n", mode == "train" ? ", augmentation" : "",
                mode == "train" ? ", loss, backward, optimiser" : ", losses and ranks");
+    if (!profile.empty()) fmt::print("\n{}\n", profile_table(profile));
+    for (const auto& [op, time] : profile) {
+      program.result()["profile"][op] = {{"milliseconds", time.milliseconds}, {"ranges", time.count}};
+    }
     program.result()["bench"] = {{"step_ms", {{"median", median}, {"min", times.front()}, {"max", times.back()}}},
                                  {"images_per_second", rate},
                                  {"peak_memory_bytes", peak},

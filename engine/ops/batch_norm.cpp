@@ -2,6 +2,7 @@
 
 #include <stdexcept>
 
+#include "engine/profile.h"
 #include "kernels/batch_norm.h"
 
 namespace nepenthe::ops {
@@ -33,6 +34,7 @@ Variable batch_norm(Graph& graph, const Variable& x, const Variable& residual, P
     device.run([&](auto& exec, auto element) {
       using T = decltype(element);
       const T *in = x->value.as<T>(), *skip = added.as<T>();
+      const ProfiledRange range(device, "batch_norm_inference");
       kernels::batch_norm_inference(exec, shape, y->value.as<T>(), in, skip, gamma, beta, running_mean, running_var);
     });
     return y;
@@ -43,6 +45,7 @@ Variable batch_norm(Graph& graph, const Variable& x, const Variable& residual, P
   device.run([&](auto& exec, auto element) {
     using T = decltype(element);
     const T *in = x->value.as<T>(), *skip = added.as<T>();
+    const ProfiledRange range(device, "batch_norm_forward");
     kernels::batch_norm_forward(exec, shape, y->value.as<T>(), mean.data(), rstd.data(), running_mean, running_var, in,
                                 skip, gamma, beta);
   });
@@ -56,6 +59,7 @@ Variable batch_norm(Graph& graph, const Variable& x, const Variable& residual, P
       device.run([&](auto& exec, auto element) {
         using T = decltype(element);
         const T *dy = y->grad.as<T>(), *in = x->value.as<T>(), *out = y->value.as<T>();
+        const ProfiledRange range(device, "batch_norm_backward");
         kernels::batch_norm_backward(exec, shape, dx.as<T>(), dresidual.tensor.as<T>(), dresidual.accumulate,
                                      dgamma.data, dbeta.data, dgamma.accumulate, dy, in, out, gamma, beta, mean.data(),
                                      rstd.data());

@@ -1,5 +1,6 @@
 #include "engine/ops/conv2d.h"
 
+#include "engine/profile.h"
 #include "kernels/conv2d.h"
 
 namespace nepenthe::ops {
@@ -13,6 +14,7 @@ Variable conv2d(Graph& graph, const Variable& x, Parameters& parameters, int wei
   Variable y = make_variable(Tensor(device, shape.output(), device.activation_type()));
   device.run([&](auto& exec, auto element) {
     using T = decltype(element);
+    const ProfiledRange range(device, "conv2d_forward");
     kernels::conv2d_forward(exec, shape, y->value.as<T>(), static_cast<const T*>(x->value.as<T>()),
                             parameters.filters<T>(weight));
   });
@@ -22,9 +24,13 @@ Variable conv2d(Graph& graph, const Variable& x, Parameters& parameters, int wei
         using T = decltype(element);
         const T* dy = y->grad.as<T>();
         const ParameterGradient dw = parameters.gradient(weight);
-        kernels::conv2d_backward_weights(exec, shape, dw.data, dw.accumulate, dy,
-                                         static_cast<const T*>(x->value.as<T>()));
+        {
+          const ProfiledRange range(device, "conv2d_backward_weights");
+          kernels::conv2d_backward_weights(exec, shape, dw.data, dw.accumulate, dy,
+                                           static_cast<const T*>(x->value.as<T>()));
+        }
         if (!x->needs_grad) return;
+        const ProfiledRange range(device, "conv2d_backward_data");
         const GradientSlot dx = gradient_slot(device, *x);
         kernels::conv2d_backward_data(exec, shape, dx.tensor.as<T>(), dx.accumulate, dy, parameters.filters<T>(weight));
       });

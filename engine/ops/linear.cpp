@@ -1,5 +1,6 @@
 #include "engine/ops/linear.h"
 
+#include "engine/profile.h"
 #include "kernels/linear.h"
 
 namespace nepenthe::ops {
@@ -8,6 +9,7 @@ Variable linear(Graph& graph, const Variable& x, Parameters& parameters, int wei
   const kernels::LinearShape shape{.rows = x->value.shape().n, .in = x->value.shape().c, .out = out};
   Device& device = graph.device;
   Variable y = make_variable(Tensor(device, {shape.rows, 1, 1, out}));
+  const ProfiledRange forward_range(device, "linear_forward");
   std::visit(
       [&](auto& exec) {
         kernels::linear_forward(exec, shape, y->value.data(), x->value.data(), parameters.value(weight),
@@ -19,6 +21,7 @@ Variable linear(Graph& graph, const Variable& x, Parameters& parameters, int wei
       const ParameterGradient dw = parameters.gradient(weight);
       const ParameterGradient db = parameters.gradient(bias);
       const GradientSlot dx = gradient_slot(device, *x);
+      const ProfiledRange range(device, "linear_backward");
       std::visit(
           [&](auto& exec) {
             kernels::linear_backward_weights(exec, shape, dw.data, db.data, dw.accumulate, y->grad.data(),

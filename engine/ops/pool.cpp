@@ -1,5 +1,6 @@
 #include "engine/ops/pool.h"
 
+#include "engine/profile.h"
 #include "kernels/pool.h"
 
 namespace nepenthe::ops {
@@ -10,6 +11,7 @@ Variable global_avg_pool(Graph& graph, const Variable& x) {
   Variable y = make_variable(Tensor(device, {shape.n, 1, 1, shape.c}));
   device.run([&](auto& exec, auto element) {
     using T = decltype(element);
+    const ProfiledRange range(device, "global_avg_pool_forward");
     kernels::global_avg_pool_forward(exec, shape, y->value.data(), static_cast<const T*>(x->value.as<T>()));
   });
   if (graph.tape != nullptr) {
@@ -17,6 +19,7 @@ Variable global_avg_pool(Graph& graph, const Variable& x) {
       const GradientSlot dx = gradient_slot(device, *x);
       device.run([&](auto& exec, auto element) {
         using T = decltype(element);
+        const ProfiledRange range(device, "global_avg_pool_backward");
         kernels::global_avg_pool_backward(exec, shape, dx.tensor.as<T>(), dx.accumulate, y->grad.data());
       });
     });

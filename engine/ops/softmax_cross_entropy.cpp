@@ -1,5 +1,6 @@
 #include "engine/ops/softmax_cross_entropy.h"
 
+#include "engine/profile.h"
 #include "kernels/softmax_cross_entropy.h"
 
 namespace nepenthe::ops {
@@ -9,6 +10,7 @@ SampleScores softmax_cross_entropy(Graph& graph, const Variable& logits, const s
   Device& device = graph.device;
   SampleScores scores{.losses = Tensor(device, {shape.rows, 1, 1, 1}),
                       .ranks = DeviceArray<std::int32_t>(device, static_cast<std::size_t>(shape.rows))};
+  const ProfiledRange forward_range(device, "softmax_cross_entropy_forward");
   std::visit(
       [&](auto& exec) {
         kernels::softmax_cross_entropy_forward(exec, shape, scores.losses.data(), scores.ranks.data(),
@@ -18,6 +20,7 @@ SampleScores softmax_cross_entropy(Graph& graph, const Variable& logits, const s
   if (graph.tape != nullptr) {
     graph.tape->record([&device, logits, labels, shape] {
       const Tensor dlogits = sole_gradient(device, *logits);
+      const ProfiledRange range(device, "softmax_cross_entropy_backward");
       std::visit(
           [&](auto& exec) {
             kernels::softmax_cross_entropy_backward(exec, shape, dlogits.data(), logits->value.data(), labels,

@@ -33,6 +33,12 @@ struct CudaContext {
   std::string device_name;
   int compute_capability = 0;   // 90 for sm_90
   unsigned* ticket = nullptr;   // one counter on the device, zero between kernels (device/last_block.cuh)
+  struct Range {  // kernels/profile.h
+    const char* name;
+    cudaEvent_t begin, end;
+  };
+  bool times_ranges = false;
+  std::vector<Range> ranges;
   std::unique_ptr<ConvPlans> convolutions;
   std::unique_ptr<Matmuls> products;
 

@@ -85,9 +85,9 @@ TEST_CASE("recorded steps: the bits of eager mode, in every precision") {
 TEST_CASE("recorded steps: a training's losses follow the CPU's") {
   if (test_device().kind == "cpu") return;
   const Outcome cpu = train_and_predict({.kind = "cpu"});
-  for (const auto& [precision, first, later] : {std::tuple{Precision::fp32, 1e-5, 0.02},
-                                                std::tuple{Precision::tf32, 1e-3, 0.05},
-                                                std::tuple{Precision::bf16, 1e-2, 0.1}}) {
+  for (const auto& [precision, first, later] :
+       {std::tuple{Precision::fp32, 1e-5, 0.02}, std::tuple{Precision::tf32, 1e-3, 0.05},
+        std::tuple{Precision::bf16, 1e-2, 0.1}}) {
     CAPTURE(std::string(name(precision)));
     DeviceSettings settings = test_device();
     settings.precision = precision;
@@ -104,6 +104,27 @@ TEST_CASE("recorded steps: a training's losses follow the CPU's") {
     MESSAGE(name(precision), " against the CPU's fp32: the first loss within ",
             std::abs(other.losses[0] / cpu.losses[0] - 1), ", all within ", worst);
   }
+}
+
+TEST_CASE("recorded steps: a profile names every op of a step, as often as it is there") {
+  Device device(test_device());
+  const ImageSet images = coloured_images(device, 12);
+  const auto network = make_network(device, "resnet20", 5);
+  network->parameters().initialize({.seed = 1});
+  TrainingJob job{.ids = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, .recipe = {.batch = 4, .lr = 0.02}};
+  const kernels::RangeTimes times = profile_step(*network, images, job);
+  if (!device.waits_for_results()) {
+    CHECK(times.empty());
+  } else {
+    CHECK(times.size() == 13);
+    CHECK(times.at("conv2d_forward").count == 21);
+    CHECK(times.at("conv2d_backward_data").count == 20);
+    CHECK(times.at("batch_norm_backward").count == 21);
+    CHECK(times.at("optimizer_step").count == 1);
+    for (const auto& [op, time] : times) CHECK(time.milliseconds > 0);
+  }
+  job.recipe.batch = 5;
+  CHECK_THROWS_AS(profile_step(*network, images, job), std::invalid_argument);
 }
 
 }  // namespace
