@@ -20,15 +20,15 @@ namespace fs = std::filesystem;
 
 /// Names everything that decides the result, so that a state is only continued by the training it belongs to.
 std::string identity_of(const SingleModelTraining& training, const Dataset& dataset, const Device& device) {
-  const nlohmann::ordered_json identity{{"model", training.model},
+  nlohmann::ordered_json identity{{"model", training.model},
                                         {"classes", dataset.classes},
                                         {"data", dataset.train.digest},
                                         {"weights", training.weights.empty() ? "" : sha256_file(training.weights)},
                                         {"left_out", sha256_hex(std::as_bytes(std::span(training.left_out)))},
                                         {"recipe", to_json(training.recipe)},
                                         {"seed", training.seed},
-                                        {"precision", name(device.precision())},
-                                        {"engines", digest(device.given_engines())}};
+                                        {"precision", name(device.precision())}};
+  if (!device.given_engines().empty()) identity["engines"] = digest(device.given_engines());
   return identity.dump();
 }
 

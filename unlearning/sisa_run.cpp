@@ -54,9 +54,9 @@ Json to_json(const SisaConfig& config) {
             {"seed", config.seed},
             {"precision", config.precision},
             {"data_digest", config.data_digest},
-            {"weights_digest", config.weights_digest},
-            {"engines_digest", config.engines_digest}};
+            {"weights_digest", config.weights_digest}};
   json["recipe"].erase("epochs");  // one number a stage: above
+  if (!config.engines_digest.empty()) json["engines_digest"] = config.engines_digest;
   return json;
 }
 
@@ -73,7 +73,7 @@ SisaConfig config_from_json(Json json) {
   json.at("precision").get_to(config.precision);
   json.at("data_digest").get_to(config.data_digest);
   json.at("weights_digest").get_to(config.weights_digest);
-  json.at("engines_digest").get_to(config.engines_digest);
+  config.engines_digest = json.value("engines_digest", "");
   return config;
 }
 
