@@ -19,7 +19,8 @@ fi
 cd "$source"
 # Of an object that never ran gcov says that its data file is missing, and counts its lines as not run.
 for note in "${notes[@]}"; do
-  gcov --stdout --relative-only --source-prefix "$source" --object-directory "$(dirname "$note")" "$note" 2>/dev/null
+  gcov --stdout --relative-only --source-prefix "$source" --object-directory "$(dirname "$note")" "$note" 2>/dev/null ||
+    { echo "[coverage] gcov failed for $note" >&2; exit 1; }
 done | LC_ALL=C awk -v least="$least" '
   # <times>: <line>:<text>, or Source: in line 0. A line of a template comes with its sum, then once an instantiation.
   { count = $0; sub(/:.*/, "", count); gsub(/ /, "", count)

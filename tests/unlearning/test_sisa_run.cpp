@@ -10,6 +10,7 @@
 
 #include "data/synthetic.h"
 #include "device.h"
+#include "engine/engine_record.h"
 #include "engine/error.h"
 #include "engine/file.h"
 #include "engine/safetensors.h"
@@ -110,6 +111,9 @@ TEST_CASE("unlearning gives the bytes of a run trained without the samples, also
   SisaRun run = world().create("unlearned", device);
   run.complete(world().dataset, device, observer);
   const auto before = checkpoints(run.folder());
+  // On CUDA the run has recorded its engines.
+  CHECK(fs::exists(run.folder() / "engines.json") == device.waits_for_results());
+  if (device.waits_for_results()) CHECK(read_engines(run.folder() / "engines.json") == device.engines());
 
   // The last slice of shard 0, the first of shard 1 and one sample of its second.
   const auto request = united(world().positions(32, 64), world().positions(70, 71));
