@@ -1,5 +1,5 @@
 // Where kernels run. Every kernel takes the backend's Exec first and is overloaded for each backend; engine code holds
-// an Exec and visits it once a kernel. This header is the only place that knows which backends the build has.
+// an Exec and visits it once a kernel. No layer above knows which backends the build has.
 #pragma once
 
 #include <cstddef>

@@ -27,6 +27,12 @@ __device__ Totals sum_rows(int rows, const float* losses, const std::int32_t* ra
   return {block_sum<threads>(loss, shared_losses), block_sum<threads>(right, shared_right)};
 }
 
+__device__ void add_to_totals(StepControl* control, int rows, const Totals& totals) {
+  control->loss_sum += totals.loss_sum;
+  control->seen += rows;
+  control->right += totals.right;
+}
+
 __global__ void __launch_bounds__(threads)
     record_batch_kernel(StepControl* control, int rows, const float* losses, const std::int32_t* ranks) {
   NEPENTHE_SHARED(double, shared_losses, [threads / 32]);
@@ -37,9 +43,7 @@ __global__ void __launch_bounds__(threads)
   ++control->steps;
   if (control->diverged_at != 0) return;
   if (isfinite(totals.loss_sum)) {
-    control->loss_sum += totals.loss_sum;
-    control->seen += rows;
-    control->right += totals.right;
+    add_to_totals(control, rows, totals);
   } else {
     control->diverged_at = control->steps;
     control->diverged_loss = totals.loss_sum / rows;
@@ -67,9 +71,7 @@ __global__ void __launch_bounds__(threads)
   NEPENTHE_SHARED(int, shared_right, [threads / 32]);
   const Totals totals = sum_rows(rows, losses, ranks, shared_losses, shared_right);
   if (threadIdx.x != 0) return;
-  control->loss_sum += totals.loss_sum;
-  control->seen += rows;
-  control->right += totals.right;
+  add_to_totals(control, rows, totals);
   control->offset += static_cast<std::uint32_t>(rows);
 }
 

@@ -8,15 +8,9 @@
 #include <mutex>
 #include <new>
 
+#include "asan.h"
 #include "race.h"
 #include "settings.h"
-
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/asan_interface.h>
-#else
-#define ASAN_POISON_MEMORY_REGION(address, bytes) (static_cast<void>(address))
-#define ASAN_UNPOISON_MEMORY_REGION(address, bytes) (static_cast<void>(address))
-#endif
 
 namespace cuda_emulator {
 namespace {
