@@ -6,10 +6,10 @@
 #include <random>
 #include <utility>
 
+#include "kernels/capture.h"
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/context.h"
 #include "kernels/cuda/stopwatch.h"
-#include "kernels/recording.h"
 
 namespace nepenthe::bench {
 namespace {
@@ -53,11 +53,11 @@ std::byte* KernelBench::memory(std::size_t bytes) {
 }
 
 double KernelBench::microseconds(const std::function<void()>& issue, int calls) {
-  const auto recording = kernels::record(exec_, issue);
-  recording->replay();
+  const auto captured = kernels::capture(exec_, issue);
+  captured->replay();
   const kernels::Stopwatch watch(exec_.context().stream);
   std::vector<double> times;
-  for (int i = 0; i < repeats_; ++i) times.push_back(1e3 * watch.milliseconds([&] { recording->replay(); }) / calls);
+  for (int i = 0; i < repeats_; ++i) times.push_back(1e3 * watch.milliseconds([&] { captured->replay(); }) / calls);
   return median(times);
 }
 
@@ -89,7 +89,7 @@ void KernelBench::measure(Measurement& measurement) {
   const auto hot = what.bind(hot_operands);
   int calls = calls_for(hot);
   {
-    const auto once = kernels::record(exec_, hot);
+    const auto once = kernels::capture(exec_, hot);
     measurement.launches = static_cast<double>(once->launches());
   }
   measurement.hot_us = microseconds(

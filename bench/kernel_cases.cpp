@@ -160,14 +160,14 @@ struct Cases {
                    kernels::softmax_cross_entropy_backward(exec, shape, dlogits, logits, true_ones, 0.01f);
                  };
                }});
-    bench.run({.op = "record_batch",
+    bench.run({.op = "tally_batch",
                .shape = fmt::format("{}", batch),
                .bytes = number(rows * 8),
                .bind = [=, this](Operands& memory) {
                  StepControl* control = memory.take(std::vector<StepControl>(1));
                  const float* losses = memory.take<float>(rows);
                  const std::int32_t* ranks = memory.take(labels);
-                 return [=, this] { kernels::record_batch(exec, control, batch, losses, ranks); };
+                 return [=, this] { kernels::tally_batch(exec, control, batch, losses, ranks); };
                }});
   }
 

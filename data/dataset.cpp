@@ -10,8 +10,8 @@
 #include <tuple>
 #include <utility>
 
-#include "engine/error.h"
-#include "engine/file.h"
+#include "engine/base/error.h"
+#include "engine/base/file.h"
 
 namespace nepenthe {
 

@@ -11,9 +11,9 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/error.h"
-#include "engine/file.h"
-#include "engine/random.h"
+#include "engine/base/error.h"
+#include "engine/base/file.h"
+#include "engine/base/random.h"
 
 namespace nepenthe {
 
@@ -60,14 +60,14 @@ class Draws {
 
   std::uint32_t bits() {
     if (used_ == block_.size()) {
-      const kernels::Random4 drawn = kernels::random_bits(stream_, id_);
+      const Random4 drawn = random_bits(stream_, id_);
       block_ = {drawn.x, drawn.y, drawn.z, drawn.w};
       ++stream_.epoch;
       used_ = 0;
     }
     return block_[used_++];
   }
-  int below(int bound) { return static_cast<int>(kernels::random_below(bits(), static_cast<std::uint32_t>(bound))); }
+  int below(int bound) { return static_cast<int>(random_below(bits(), static_cast<std::uint32_t>(bound))); }
   int between(int low, int high) { return low + below(high - low + 1); }
   bool chance(int thousandths) { return below(1000) < thousandths; }
 

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "engine/error.h"
+#include "engine/base/error.h"
 #include "kernels/memory.h"
 
 namespace nepenthe {
@@ -22,7 +22,7 @@ kernels::Exec open_cpu(const DeviceSettings& settings) {
 /// Throws std::runtime_error where there is no GPU to be used.
 kernels::Exec open_cuda(const DeviceSettings& settings) {
   kernels::Exec exec = kernels::open_cuda(settings.precision);
-  std::visit([&](auto& cuda) { kernels::use_conv_engines(cuda, settings.engines); }, exec);
+  std::visit([&](auto& cuda) { kernels::use_conv_algorithms(cuda, settings.conv_algorithms); }, exec);
   return exec;
 }
 
@@ -85,23 +85,25 @@ std::size_t Device::peak_bytes() {
   return lasting_.peak_bytes() + step_.peak_bytes() + use.workspace;
 }
 
-const kernels::ConvEngines& Device::engines() const {
-  return std::visit([](const auto& exec) -> const kernels::ConvEngines& { return kernels::conv_engines(exec); }, exec_);
+const kernels::ConvAlgorithms& Device::conv_algorithms() const {
+  return std::visit([](const auto& exec) -> const kernels::ConvAlgorithms& { return kernels::conv_algorithms(exec); },
+                    exec_);
 }
 
-void Device::use_engines(const kernels::ConvEngines& engines) {
-  for (const auto& [convolution, engine] : engines) {
-    const auto given = settings_.engines.find(convolution);
-    if (given != settings_.engines.end() && given->second != engine) {
-      throw UsageError(fmt::format("--engines: another engine for \"{}\" than the run's; leave it out", convolution));
+void Device::use_conv_algorithms(const kernels::ConvAlgorithms& algorithms) {
+  for (const auto& [convolution, algorithm] : algorithms) {
+    const auto given = settings_.conv_algorithms.find(convolution);
+    if (given != settings_.conv_algorithms.end() && given->second != algorithm) {
+      throw UsageError(
+          fmt::format("--conv-algorithms: another algorithm for \"{}\" than the run's; leave it out", convolution));
     }
   }
-  std::visit([&](auto& exec) { kernels::use_conv_engines(exec, engines); }, exec_);
+  std::visit([&](auto& exec) { kernels::use_conv_algorithms(exec, algorithms); }, exec_);
 }
 
-void Device::measure_engines() {
-  if (!std::visit([](auto& exec) { return kernels::measure_conv_engines(exec); }, exec_)) {
-    throw Error("engines are cuDNN's: there are none to measure on the CPU; --device cuda is needed");
+void Device::measure_conv_algorithms() {
+  if (!std::visit([](auto& exec) { return kernels::measure_conv_algorithms(exec); }, exec_)) {
+    throw Error("algorithms are cuDNN's: there are none to measure on the CPU; --device cuda is needed");
   }
 }
 

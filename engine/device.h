@@ -26,7 +26,7 @@ struct DeviceSettings {
   Precision precision = Precision::fp32;
   int threads = 0;     // of the CPU backend; 0: all
   bool eager = false;  // issue every kernel of every step, for debugging; else steps are recorded and replayed
-  kernels::ConvEngines engines{};  // cuDNN's engines to use, where they are given
+  kernels::ConvAlgorithms conv_algorithms{};  // cuDNN's algorithms to use, where they are given
 };
 
 class Device {
@@ -54,7 +54,7 @@ class Device {
   /// Bytes of the device's memory in use at most, scratch memory included.
   std::size_t peak_bytes();
 
-  /// While it lives, memory comes from the steps' arena, where nothing may stay behind it: so a recorded step, which
+  /// While it lives, memory comes from the steps' arena, where nothing may stay behind it: so a captured step, which
   /// keeps its addresses, shares them with every other step, and with nothing else.
   class StepScope {
    public:
@@ -68,15 +68,15 @@ class Device {
     Arena* before_;
   };
 
-  /// cuDNN's engines in use by convolution (kernels/conv_engines.h); none on the CPU.
-  const kernels::ConvEngines& engines() const;
+  /// cuDNN's algorithms in use by convolution (kernels/conv_algorithms.h); none on the CPU.
+  const kernels::ConvAlgorithms& conv_algorithms() const;
   /// Those a run has recorded, on top of the given ones; nothing happens on the CPU. Throws UsageError where one
   /// differs from a given one.
-  void use_engines(const kernels::ConvEngines& engines);
+  void use_conv_algorithms(const kernels::ConvAlgorithms& algorithms);
   /// The given ones, as a run's identity names them; empty where none were.
-  const kernels::ConvEngines& given_engines() const { return settings_.engines; }
-  /// See CudaExec::measure_conv_engines. Throws Error on the CPU.
-  void measure_engines();
+  const kernels::ConvAlgorithms& given_conv_algorithms() const { return settings_.conv_algorithms; }
+  /// See CudaExec::measure_conv_algorithms. Throws Error on the CPU.
+  void measure_conv_algorithms();
 
   /// For people and results, for example "CPU (AMD EPYC, x86-64-v4)".
   std::string description() const;

@@ -15,8 +15,8 @@ namespace nepenthe {
 class Conv2d {
  public:
   Conv2d(ParameterLayout& layout, const std::string& name, int in, int out, int kernel, int stride);
-  Variable operator()(Graph& graph, Parameters& parameters, const Variable& x) const {
-    return ops::conv2d(graph, x, parameters, weight_, kernel_, stride_, kernel_ / 2, out_);
+  Variable operator()(Pass& pass, Parameters& parameters, const Variable& x) const {
+    return ops::conv2d(pass, x, parameters, weight_, kernel_, stride_, kernel_ / 2, out_);
   }
   /// Multiply-adds of one image whose input has the side `side`, which becomes the output's.
   std::int64_t multiply_adds(int& side) const;
@@ -31,9 +31,9 @@ class BatchNorm2d {
  public:
   BatchNorm2d(ParameterLayout& layout, const std::string& name, int channels);
   /// relu?(norm(x) [+ residual])
-  Variable operator()(Graph& graph, Parameters& parameters, const Variable& x, bool relu,
+  Variable operator()(Pass& pass, Parameters& parameters, const Variable& x, bool relu,
                       const Variable& residual = nullptr) const {
-    return ops::batch_norm(graph, x, residual, parameters, tensors_, relu);
+    return ops::batch_norm(pass, x, residual, parameters, tensors_, relu);
   }
 
  private:
@@ -44,8 +44,8 @@ class BatchNorm2d {
 class Linear {
  public:
   Linear(ParameterLayout& layout, const std::string& name, int in, int out);
-  Variable operator()(Graph& graph, Parameters& parameters, const Variable& x) const {
-    return ops::linear(graph, x, parameters, weight_, bias_, out_);
+  Variable operator()(Pass& pass, Parameters& parameters, const Variable& x) const {
+    return ops::linear(pass, x, parameters, weight_, bias_, out_);
   }
   std::int64_t multiply_adds() const { return std::int64_t{in_} * out_; }
 

@@ -14,7 +14,7 @@ class Network {
   virtual ~Network() = default;
 
   /// logits (N, 1, 1, classes) of images (N, H, W, 3).
-  virtual Variable forward(Graph& graph, const Variable& images) = 0;
+  virtual Variable forward(Pass& pass, const Variable& images) = 0;
   /// Multiply-adds of a forward pass of one image with this side.
   virtual std::int64_t multiply_adds(int image_side) const = 0;
 

@@ -4,7 +4,7 @@
 
 #include <array>
 
-#include "engine/error.h"
+#include "engine/base/error.h"
 #include "engine/profile.h"
 
 namespace nepenthe {

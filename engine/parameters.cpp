@@ -10,7 +10,7 @@
 #include <numeric>
 #include <set>
 
-#include "engine/error.h"
+#include "engine/base/error.h"
 #include "engine/profile.h"
 #include "kernels/elementwise.h"
 
@@ -37,13 +37,13 @@ void for_each_element(const ParameterSpec& spec, Visit visit) {
 }
 
 /// A standard normal number by the Box-Muller transform, in double.
-double random_normal(const kernels::RandomStream& stream, std::uint32_t index) {
-  const kernels::Random4 bits = kernels::random_bits(stream, index);
+double random_normal(const RandomStream& stream, std::uint32_t index) {
+  const Random4 bits = random_bits(stream, index);
   const double radius = std::sqrt(-2.0 * std::log((bits.x + 0.5) * 0x1.0p-32));
   return radius * std::cos(2.0 * std::numbers::pi * (bits.y + 0.5) * 0x1.0p-32);
 }
 
-float initial_value(const ParameterSpec& spec, const kernels::RandomStream& stream, std::uint32_t index) {
+float initial_value(const ParameterSpec& spec, const RandomStream& stream, std::uint32_t index) {
   switch (spec.role) {
     case Role::conv_weight: {  // Kaiming normal, fan out, gain √2 (He et al. 2015)
       const double fan_out = static_cast<double>(spec.shape[0] * spec.shape[2] * spec.shape[3]);
@@ -52,7 +52,7 @@ float initial_value(const ParameterSpec& spec, const kernels::RandomStream& stre
     case Role::linear_weight:
     case Role::linear_bias: {  // uniform in ±1/√in, as PyTorch's Linear; a bias carries its layer's `in` as fan_in
       const double bound = 1.0 / std::sqrt(static_cast<double>(spec.fan_in));
-      return static_cast<float>((2.0 * kernels::random_unit(kernels::random_u64(stream, index)) - 1.0) * bound);
+      return static_cast<float>((2.0 * random_unit(random_u64(stream, index)) - 1.0) * bound);
     }
     case Role::norm_weight:
     case Role::running_var: return 1.0f;
@@ -113,7 +113,7 @@ void Parameters::begin_pass() {
   });
 }
 
-void Parameters::initialize(const kernels::RandomStream& stream) {
+void Parameters::initialize(const RandomStream& stream) {
   std::vector<float> values(values_.size()), statistics(statistics_.size());
   std::uint32_t index = 0;  // counts elements in PyTorch's order, over all tensors
   for (const ParameterSpec& spec : layout_.specs()) {

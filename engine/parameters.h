@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "engine/base/philox.h"
 #include "engine/device.h"
-#include "engine/host_tensor.h"
+#include "engine/formats/host_tensor.h"
 #include "engine/tape.h"
-#include "kernels/philox.h"
 
 namespace nepenthe {
 
@@ -75,7 +75,7 @@ class Parameters {
 
   /// Kaiming normal (fan out) for convolutions, PyTorch's uniform for linear layers, 1 and 0 for norms and their
   /// statistics; each number drawn by its own index.
-  void initialize(const kernels::RandomStream& stream);
+  void initialize(const RandomStream& stream);
 
   /// Under PyTorch's names and shapes. load throws Error, naming the tensor, where one is missing, left over or of
   /// another shape; `num_batches_tracked` entries are passed over. Nothing is changed when it throws.

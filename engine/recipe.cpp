@@ -8,7 +8,7 @@
 #include <numbers>
 #include <string_view>
 
-#include "engine/error.h"
+#include "engine/base/error.h"
 
 namespace nepenthe {
 

@@ -28,7 +28,7 @@ inline Variable make_variable(Tensor value, bool needs_grad = true) {
 
 class Tape {
  public:
-  void record(std::function<void()> backward) { steps_.push_back(std::move(backward)); }
+  void push(std::function<void()> backward) { steps_.push_back(std::move(backward)); }
 
   /// Runs and drops everything recorded, last first.
   void backward() {
@@ -43,7 +43,7 @@ class Tape {
 };
 
 /// What an op needs to run: where, whether in training mode, and the tape, if one records.
-struct Graph {
+struct Pass {
   Device& device;
   bool training = false;
   Tape* tape = nullptr;

@@ -10,12 +10,12 @@
 #include <limits>
 #include <numeric>
 
-#include "engine/error.h"
+#include "engine/base/error.h"
+#include "engine/captured_steps.h"
+#include "engine/formats/safetensors.h"
 #include "engine/memory_need.h"
 #include "engine/ops/softmax_cross_entropy.h"
 #include "engine/optimizer.h"
-#include "engine/recorded_steps.h"
-#include "engine/safetensors.h"
 #include "kernels/step_control.h"
 
 namespace nepenthe {
@@ -86,14 +86,13 @@ void train_step(Network& network, const ImageSet& images, Optimizer& optimizer, 
                 kernels::StepControl* control, int count, const std::optional<kernels::Augmentation>& augmentation) {
   Device& device = network.parameters().device();
   Tape tape;
-  Graph graph{.device = device, .training = true, .tape = &tape};
+  Pass pass{.device = device, .training = true, .tape = &tape};
   const ImageSet::Batch batch = images.gather(order, control, count, augmentation);
   network.parameters().begin_pass();
-  const Variable logits = network.forward(graph, make_variable(batch.images, false));
-  const ops::SampleScores scores = ops::softmax_cross_entropy(graph, logits, batch.labels.data());
-  std::visit(
-      [&](auto& exec) { kernels::record_batch(exec, control, count, scores.losses.data(), scores.ranks.data()); },
-      device.exec());
+  const Variable logits = network.forward(pass, make_variable(batch.images, false));
+  const ops::SampleScores scores = ops::softmax_cross_entropy(pass, logits, batch.labels.data());
+  std::visit([&](auto& exec) { kernels::tally_batch(exec, control, count, scores.losses.data(), scores.ranks.data()); },
+             device.exec());
   tape.backward();
   optimizer.step(control);
 }
@@ -102,15 +101,15 @@ void train_step(Network& network, const ImageSet& images, Optimizer& optimizer, 
 void predict_step(Network& network, const ImageSet& images, const std::int32_t* order, kernels::StepControl* control,
                   int count, const kernels::PredictionArrays& all) {
   Device& device = network.parameters().device();
-  Graph graph{.device = device};
+  Pass pass{.device = device};
   const ImageSet::Batch batch = images.gather(order, control, count, std::nullopt);
   network.parameters().begin_pass();
-  const Variable logits = network.forward(graph, make_variable(batch.images, false));
-  const ops::SampleScores scores = ops::softmax_cross_entropy(graph, logits, batch.labels.data());
+  const Variable logits = network.forward(pass, make_variable(batch.images, false));
+  const ops::SampleScores scores = ops::softmax_cross_entropy(pass, logits, batch.labels.data());
   std::visit(
       [&](auto& exec) {
-        kernels::record_predictions(exec, control, {.rows = count, .classes = network.classes()}, all,
-                                    logits->value.data(), scores.losses.data(), scores.ranks.data());
+        kernels::store_predictions(exec, control, {.rows = count, .classes = network.classes()}, all,
+                                   logits->value.data(), scores.losses.data(), scores.ranks.data());
       },
       device.exec());
 }
@@ -185,7 +184,7 @@ TrainingResult train(Network& network, const ImageSet& images, const TrainingJob
   std::optional<kernels::Augmentation> augmentation;
   if (job.recipe.augment) augmentation = kernels::Augmentation{.stream = stream_for(job, purpose::augmentation, 0)};
   const auto order_of = [&](int epoch) { return keyed_order(stream_for(job, purpose::order, epoch), job.ids); };
-  RecordedSteps recorded(device);
+  CapturedSteps captured(device);
   Glances glances(device, observer);
   std::int64_t steps = steps_before;
   std::vector<std::int32_t> order = order_of(start.epoch);
@@ -227,7 +226,7 @@ TrainingResult train(Network& network, const ImageSet& images, const TrainingJob
         train_step(network, images, optimizer, device_order.data(), control.data(), some, augmentation);
       };
       try {
-        recorded.run(count, [=] { step_on(count); });
+        captured.run(count, [=] { step_on(count); });
       } catch (const std::bad_alloc&) {
         throw Error(describe_memory_need(device, "training " + network.architecture(), count,
                                          from_start(device, control.data(), samples, step_on)));
@@ -245,7 +244,7 @@ TrainingResult train(Network& network, const ImageSet& images, const TrainingJob
     }
   }
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-  result.launches = recorded.launches(job.recipe.batch);
+  result.launches = captured.launches(job.recipe.batch);
   // A loss tells of the weights before its step; this is for the last one, and for statistics, which no loss sees.
   const Parameters& parameters = network.parameters();
   const auto all_finite = [](const std::vector<float>& values) {
@@ -268,8 +267,8 @@ kernels::RangeTimes profile_step(Network& network, const ImageSet& images, const
   const DeviceArray<kernels::StepControl> control(
       device, std::vector<kernels::StepControl>{{.learning_rates = {rates[0], rates[1]}}});
   const auto step = [&] { train_step(network, images, optimizer, order.data(), control.data(), batch, std::nullopt); };
-  RecordedSteps recorded(device);
-  for (int i = 0; i + 1 < std::min(batches, 50); ++i) recorded.run(batch, step);
+  CapturedSteps captured(device);
+  for (int i = 0; i + 1 < std::min(batches, 50); ++i) captured.run(batch, step);
   std::visit([](auto& exec) { kernels::time_ranges(exec); }, device.exec());
   const Device::StepScope scope(device);
   step();
@@ -285,7 +284,7 @@ Predictions predict(Network& network, const ImageSet& images, const std::vector<
   const DeviceArray<std::int32_t> ranks(device, ids.size());
   const kernels::PredictionArrays all{.logits = logits.data(), .losses = losses.data(), .ranks = ranks.data()};
   const DeviceArray<kernels::StepControl> control(device, std::vector<kernels::StepControl>(1));
-  RecordedSteps recorded(device);
+  CapturedSteps captured(device);
   Glances glances(device, observer);
   Observer::Progress progress{
       .epoch = 0, .epochs = 1, .samples = 0, .samples_total = samples, .loss = 0, .accuracy = 0};
@@ -295,7 +294,7 @@ Predictions predict(Network& network, const ImageSet& images, const std::vector<
     const int count = std::min(batch, samples - begin);
     const auto step_on = [&](int some) { predict_step(network, images, device_ids.data(), control.data(), some, all); };
     try {
-      recorded.run(count, [=] { step_on(count); });
+      captured.run(count, [=] { step_on(count); });
     } catch (const std::bad_alloc&) {
       throw Error(describe_memory_need(device, "evaluating " + network.architecture(), count,
                                        from_start(device, control.data(), samples, step_on)));

@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "engine/base/random.h"
 #include "engine/image_set.h"
 #include "engine/network.h"
-#include "engine/random.h"
 #include "engine/recipe.h"
 #include "kernels/profile.h"
 
@@ -54,7 +54,7 @@ struct TrainingResult {
   std::int64_t sample_passes = 0;  // of this call; fewer than the whole job's where it was resumed
   double seconds = 0;              // likewise; training alone, device synchronised
   double loss = 0;                 // mean over the last epoch, likewise
-  std::size_t launches = 0;        // kernels and copies in a recorded step of a whole batch; 0 where it is not recorded
+  std::size_t launches = 0;        // kernels and copies in a captured step of a whole batch; 0 where it is not captured
 };
 
 /// Trains `network` from its present weights (or from the job's state file, where there is one of the same identity)
@@ -64,7 +64,7 @@ struct TrainingResult {
 TrainingResult train(Network& network, const ImageSet& images, const TrainingJob& job, Observer& observer);
 
 /// Where a training step's time goes on the device, by op: one step of the job's batch issued kernel by kernel behind
-/// recorded ones, which keep the device busy meanwhile. Changes the weights. Empty on the CPU. Throws
+/// captured ones, which keep the device busy meanwhile. Changes the weights. Empty on the CPU. Throws
 /// std::invalid_argument for a job of less than 3 batches.
 kernels::RangeTimes profile_step(Network& network, const ImageSet& images, const TrainingJob& job);
 

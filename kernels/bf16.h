@@ -4,7 +4,7 @@
 #include <bit>
 #include <cstdint>
 
-#include "kernels/host_device.h"
+#include "engine/base/host_device.h"
 
 namespace nepenthe::kernels {
 

@@ -105,8 +105,8 @@ int channel_block(const CpuExec& exec, int channels) {
   return channels % exec.lanes() == 0 ? exec.lanes() : 1;
 }
 
-const ConvEngines& conv_engines(const CpuExec&) {
-  static const ConvEngines none;
+const ConvAlgorithms& conv_algorithms(const CpuExec&) {
+  static const ConvAlgorithms none;
   return none;
 }
 
@@ -134,6 +134,11 @@ CpuExec::CpuExec(int threads, std::optional<Isa> isa) : threads_(threads), isa_(
 CpuExec::~CpuExec() = default;
 CpuExec::CpuExec(CpuExec&&) noexcept = default;
 CpuExec& CpuExec::operator=(CpuExec&&) noexcept = default;
+
+std::string onednn_version() {
+  const dnnl_version_t* version = dnnl_version();
+  return fmt::format("{}.{}.{}", version->major, version->minor, version->patch);
+}
 
 std::string CpuExec::description() const { return fmt::format("CPU ({}, {})", processor_name(), name(isa_)); }
 

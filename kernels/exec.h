@@ -10,7 +10,7 @@
 #include <string_view>
 #include <variant>
 
-#include "kernels/conv_engines.h"
+#include "kernels/conv_algorithms.h"
 
 namespace nepenthe::kernels {
 
@@ -106,6 +106,9 @@ using Exec = std::variant<CpuExec, CudaExec>;
 using Exec = std::variant<CpuExec>;
 #endif
 
+/// Of the oneDNN in use, for example "2.6.3".
+std::string onednn_version();
+
 /// The CUDA backend. Throws std::runtime_error where there is no usable GPU, or none in this build.
 Exec open_cuda(Precision precision);
 
@@ -120,16 +123,16 @@ inline int channel_block(const CudaExec&, int channels) { return channels; }
 #endif
 
 /// cuDNN's engines in use, by convolution: those given and those chosen since. None on the CPU.
-const ConvEngines& conv_engines(const CpuExec& exec);
+const ConvAlgorithms& conv_algorithms(const CpuExec& exec);
 /// Engines to take in place of own choices, for convolutions not yet run. Nothing happens on the CPU.
-inline void use_conv_engines(CpuExec&, const ConvEngines&) {}
+inline void use_conv_algorithms(CpuExec&, const ConvAlgorithms&) {}
 /// From here on a convolution's first run measures every deterministic engine and takes the fastest, in place of
 /// cuDNN's first suggestion; its outputs are undefined then. False where there are no engines to measure.
-inline bool measure_conv_engines(CpuExec&) { return false; }
+inline bool measure_conv_algorithms(CpuExec&) { return false; }
 #if defined(NEPENTHE_CUDA)
-const ConvEngines& conv_engines(const CudaExec& exec);
-void use_conv_engines(CudaExec& exec, const ConvEngines& engines);
-bool measure_conv_engines(CudaExec& exec);
+const ConvAlgorithms& conv_algorithms(const CudaExec& exec);
+void use_conv_algorithms(CudaExec& exec, const ConvAlgorithms& engines);
+bool measure_conv_algorithms(CudaExec& exec);
 #endif
 
 }  // namespace nepenthe::kernels

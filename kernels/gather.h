@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <optional>
 
+#include "engine/base/philox.h"
 #include "kernels/exec.h"
-#include "kernels/philox.h"
 #include "kernels/shapes.h"
 #include "kernels/step_control.h"
 

@@ -1,4 +1,4 @@
-// What changes from step to step, in device memory: so a step that was recorded once (kernels/recording.h) is replayed
+// What changes from step to step, in device memory: so a step that was recorded once (kernels/capture.h) is replayed
 // without the host, which looks only when a person needs a number.
 #pragma once
 
@@ -27,7 +27,7 @@ struct StepControl {
 /// After a training batch's forward pass, before its optimiser step: adds its losses and ranks (rows) to the totals and
 /// moves offset by `rows` and steps by 1. From the first loss that is not finite on, optimiser steps do nothing and the
 /// totals stay.
-void record_batch(CpuExec& exec, StepControl* control, int rows, const float* losses, const std::int32_t* ranks);
+void tally_batch(CpuExec& exec, StepControl* control, int rows, const float* losses, const std::int32_t* ranks);
 
 /// Where the predictions of all samples go: logits (samples, classes), losses and ranks (samples).
 struct PredictionArrays {
@@ -38,13 +38,13 @@ struct PredictionArrays {
 
 /// After an evaluated batch: copies its logits (rows, classes), losses and ranks to rows offset … of `all`, adds to the
 /// totals and moves offset by shape.rows.
-void record_predictions(CpuExec& exec, StepControl* control, const LogitsShape& shape, const PredictionArrays& all,
-                        const float* logits, const float* losses, const std::int32_t* ranks);
+void store_predictions(CpuExec& exec, StepControl* control, const LogitsShape& shape, const PredictionArrays& all,
+                       const float* logits, const float* losses, const std::int32_t* ranks);
 
 #if defined(NEPENTHE_CUDA)
-void record_batch(CudaExec& exec, StepControl* control, int rows, const float* losses, const std::int32_t* ranks);
-void record_predictions(CudaExec& exec, StepControl* control, const LogitsShape& shape, const PredictionArrays& all,
-                        const float* logits, const float* losses, const std::int32_t* ranks);
+void tally_batch(CudaExec& exec, StepControl* control, int rows, const float* losses, const std::int32_t* ranks);
+void store_predictions(CudaExec& exec, StepControl* control, const LogitsShape& shape, const PredictionArrays& all,
+                       const float* logits, const float* losses, const std::int32_t* ranks);
 #endif
 
 }  // namespace nepenthe::kernels

@@ -5,7 +5,7 @@
 
 #include <array>
 
-#include "engine/error.h"
+#include "engine/base/error.h"
 #include "models/resnet_cifar.h"
 
 namespace nepenthe {

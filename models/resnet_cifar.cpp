@@ -35,11 +35,11 @@ struct BasicBlock {
     }
   }
 
-  Variable operator()(Graph& graph, Parameters& parameters, const Variable& x) const {
-    const Variable hidden = norm1(graph, parameters, conv1(graph, parameters, x), true);
-    const Variable sum = conv2(graph, parameters, hidden);
-    const Variable skip = shortcut ? shortcut->norm(graph, parameters, shortcut->conv(graph, parameters, x), false) : x;
-    return norm2(graph, parameters, sum, true, skip);
+  Variable operator()(Pass& pass, Parameters& parameters, const Variable& x) const {
+    const Variable hidden = norm1(pass, parameters, conv1(pass, parameters, x), true);
+    const Variable sum = conv2(pass, parameters, hidden);
+    const Variable skip = shortcut ? shortcut->norm(pass, parameters, shortcut->conv(pass, parameters, x), false) : x;
+    return norm2(pass, parameters, sum, true, skip);
   }
 
   std::int64_t multiply_adds(int& side) const {
@@ -54,10 +54,10 @@ class ResNetCifar : public Network {
  public:
   ResNetCifar(Device& device, int depth, int classes) : ResNetCifar(device, depth, classes, ParameterLayout()) {}
 
-  Variable forward(Graph& graph, const Variable& images) override {
-    Variable x = norm1_(graph, parameters_, conv1_(graph, parameters_, images), true);
-    for (const BasicBlock& block : blocks_) x = block(graph, parameters_, x);
-    return fc_(graph, parameters_, ops::global_avg_pool(graph, x));
+  Variable forward(Pass& pass, const Variable& images) override {
+    Variable x = norm1_(pass, parameters_, conv1_(pass, parameters_, images), true);
+    for (const BasicBlock& block : blocks_) x = block(pass, parameters_, x);
+    return fc_(pass, parameters_, ops::global_avg_pool(pass, x));
   }
 
   std::int64_t multiply_adds(int image_side) const override {

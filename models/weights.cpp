@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "engine/error.h"
-#include "engine/torch_checkpoint.h"
+#include "engine/base/error.h"
+#include "engine/formats/torch_checkpoint.h"
 
 namespace nepenthe {
 namespace {

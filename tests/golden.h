@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "device.h"
-#include "engine/safetensors.h"
+#include "engine/formats/safetensors.h"
 #include "engine/tape.h"
 #include "kernels/harness.h"
 

@@ -8,8 +8,8 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
-#include "engine/engine_record.h"
-#include "engine/error.h"
+#include "engine/base/error.h"
+#include "engine/conv_algorithms_file.h"
 #include "engine/trainer.h"
 #include "models/registry.h"
 #include "tools/common/made_up.h"
@@ -112,7 +112,7 @@ int main(int argc, char** argv) {
     fmt::print(
         "{} {}, batch {}: {:.3f} ms a step (median of {}; {:.3f} to {:.3f}), {:.0f} images/s, {:.0f} MiB at most{}\n",
         model, mode, batch, median, steps, times.front(), times.back(), rate, static_cast<double>(peak) / (1 << 20),
-        launches > 0 ? fmt::format(", {} kernels and copies in a recorded step", launches) : "");
+        launches > 0 ? fmt::format(", {} kernels and copies in a captured step", launches) : "");
     fmt::print("a step: gather{} and normalisation, forward{}\n", mode == "train" ? ", augmentation" : "",
                mode == "train" ? ", loss, backward, optimiser" : ", losses and ranks");
     if (!profile.empty()) fmt::print("\n{}\n", profile_table(profile));
@@ -124,6 +124,6 @@ int main(int argc, char** argv) {
                                  {"peak_memory_bytes", peak},
                                  {"launches", launches},
                                  {"steps_in_a_group", group},
-                                 {"engines_digest", digest(device.given_engines())}};
+                                 {"conv_algorithms_digest", digest(device.given_conv_algorithms())}};
   });
 }

@@ -3,9 +3,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "engine/error.h"
-#include "engine/safetensors.h"
-#include "engine/torch_checkpoint.h"
+#include "engine/base/error.h"
+#include "engine/formats/safetensors.h"
+#include "engine/formats/torch_checkpoint.h"
 #include "tools/common/program.h"
 #include "tools/common/report.h"
 

@@ -4,8 +4,8 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
-#include "engine/error.h"
-#include "engine/npy.h"
+#include "engine/base/error.h"
+#include "engine/formats/npy.h"
 #include "tools/common/progress.h"
 #include "tools/common/report.h"
 #include "tools/common/sisa.h"

@@ -12,8 +12,8 @@
 
 #include <fmt/format.h>
 
-#include "engine/error.h"
-#include "engine/random.h"
+#include "engine/base/error.h"
+#include "engine/base/random.h"
 #include "unlearning/class_names.h"
 
 namespace nepenthe {

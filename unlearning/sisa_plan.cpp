@@ -8,7 +8,7 @@
 
 #include <fmt/format.h>
 
-#include "engine/error.h"
+#include "engine/base/error.h"
 
 namespace nepenthe {
 namespace {

@@ -18,10 +18,10 @@ GradientSlot residual_slot(Node& residual, const Node& y) {
 
 }  // namespace
 
-Variable batch_norm(Graph& graph, const Variable& x, const Variable& residual, Parameters& parameters,
+Variable batch_norm(Pass& pass, const Variable& x, const Variable& residual, Parameters& parameters,
                     const BatchNormParameters& norm, bool relu) {
   const kernels::BatchNormShape shape{.image = x->value.shape(), .add = residual != nullptr, .relu = relu};
-  Device& device = graph.device;
+  Device& device = pass.device;
   Variable y = make_variable(Tensor(device, shape.image, device.activation_type()));
   const Tensor added = residual ? residual->value : Tensor();
   const float* gamma = parameters.value(norm.weight);
@@ -29,8 +29,8 @@ Variable batch_norm(Graph& graph, const Variable& x, const Variable& residual, P
   float* running_mean = parameters.value(norm.running_mean);
   float* running_var = parameters.value(norm.running_var);
 
-  if (!graph.training) {
-    if (graph.tape != nullptr) throw std::logic_error("[batch_norm] no gradient is defined in evaluation mode");
+  if (!pass.training) {
+    if (pass.tape != nullptr) throw std::logic_error("[batch_norm] no gradient is defined in evaluation mode");
     device.run([&](auto& exec, auto element) {
       using T = decltype(element);
       const T *in = x->value.as<T>(), *skip = added.as<T>();
@@ -49,8 +49,8 @@ Variable batch_norm(Graph& graph, const Variable& x, const Variable& residual, P
     kernels::batch_norm_forward(exec, shape, y->value.as<T>(), mean.data(), rstd.data(), running_mean, running_var, in,
                                 skip, gamma, beta);
   });
-  if (graph.tape != nullptr) {
-    graph.tape->record([&device, &parameters, x, y, residual, shape, norm, mean, rstd, gamma, beta] {
+  if (pass.tape != nullptr) {
+    pass.tape->push([&device, &parameters, x, y, residual, shape, norm, mean, rstd, gamma, beta] {
       const Tensor dx = sole_gradient(device, *x);
       const GradientSlot dresidual =
           residual ? residual_slot(*residual, *y) : GradientSlot{Tensor(), kernels::Accumulate::assign};

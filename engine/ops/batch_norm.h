@@ -12,7 +12,7 @@ struct BatchNormParameters {
 
 /// y = relu?(norm(x) [+ residual]), with the batch's statistics in training mode (which moves the running ones) and the
 /// running ones otherwise. `residual` may be null.
-Variable batch_norm(Graph& graph, const Variable& x, const Variable& residual, Parameters& parameters,
+Variable batch_norm(Pass& pass, const Variable& x, const Variable& residual, Parameters& parameters,
                     const BatchNormParameters& norm, bool relu);
 
 }  // namespace nepenthe::ops

@@ -5,12 +5,12 @@
 
 namespace nepenthe::ops {
 
-Variable conv2d(Graph& graph, const Variable& x, Parameters& parameters, int weight, int kernel, int stride,
-                int padding, int out_channels) {
+Variable conv2d(Pass& pass, const Variable& x, Parameters& parameters, int weight, int kernel, int stride, int padding,
+                int out_channels) {
   const auto [n, h, w, c] = x->value.shape();
   const kernels::Conv2dShape shape{
       .n = n, .h = h, .w = w, .c = c, .out_c = out_channels, .kernel = kernel, .stride = stride, .padding = padding};
-  Device& device = graph.device;
+  Device& device = pass.device;
   Variable y = make_variable(Tensor(device, shape.output(), device.activation_type()));
   device.run([&](auto& exec, auto element) {
     using T = decltype(element);
@@ -18,8 +18,8 @@ Variable conv2d(Graph& graph, const Variable& x, Parameters& parameters, int wei
     kernels::conv2d_forward(exec, shape, y->value.as<T>(), static_cast<const T*>(x->value.as<T>()),
                             parameters.filters<T>(weight));
   });
-  if (graph.tape != nullptr) {
-    graph.tape->record([&device, &parameters, x, y, shape, weight] {
+  if (pass.tape != nullptr) {
+    pass.tape->push([&device, &parameters, x, y, shape, weight] {
       device.run([&](auto& exec, auto element) {
         using T = decltype(element);
         const T* dy = y->grad.as<T>();

@@ -6,7 +6,7 @@
 namespace nepenthe::ops {
 
 /// y (N, H', W', K) = x (N, H, W, C) * the filters with index `weight`.
-Variable conv2d(Graph& graph, const Variable& x, Parameters& parameters, int weight, int kernel, int stride,
-                int padding, int out_channels);
+Variable conv2d(Pass& pass, const Variable& x, Parameters& parameters, int weight, int kernel, int stride, int padding,
+                int out_channels);
 
 }  // namespace nepenthe::ops

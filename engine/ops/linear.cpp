@@ -5,9 +5,9 @@
 
 namespace nepenthe::ops {
 
-Variable linear(Graph& graph, const Variable& x, Parameters& parameters, int weight, int bias, int out) {
+Variable linear(Pass& pass, const Variable& x, Parameters& parameters, int weight, int bias, int out) {
   const kernels::LinearShape shape{.rows = x->value.shape().n, .in = x->value.shape().c, .out = out};
-  Device& device = graph.device;
+  Device& device = pass.device;
   Variable y = make_variable(Tensor(device, {shape.rows, 1, 1, out}));
   const ProfiledRange forward_range(device, "linear_forward");
   std::visit(
@@ -16,8 +16,8 @@ Variable linear(Graph& graph, const Variable& x, Parameters& parameters, int wei
                                 parameters.value(bias));
       },
       device.exec());
-  if (graph.tape != nullptr) {
-    graph.tape->record([&device, &parameters, x, y, shape, weight, bias] {
+  if (pass.tape != nullptr) {
+    pass.tape->push([&device, &parameters, x, y, shape, weight, bias] {
       const ParameterGradient dw = parameters.gradient(weight);
       const ParameterGradient db = parameters.gradient(bias);
       const GradientSlot dx = gradient_slot(device, *x);

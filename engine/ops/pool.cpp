@@ -5,17 +5,17 @@
 
 namespace nepenthe::ops {
 
-Variable global_avg_pool(Graph& graph, const Variable& x) {
+Variable global_avg_pool(Pass& pass, const Variable& x) {
   const ImageShape shape = x->value.shape();
-  Device& device = graph.device;
+  Device& device = pass.device;
   Variable y = make_variable(Tensor(device, {shape.n, 1, 1, shape.c}));
   device.run([&](auto& exec, auto element) {
     using T = decltype(element);
     const ProfiledRange range(device, "global_avg_pool_forward");
     kernels::global_avg_pool_forward(exec, shape, y->value.data(), static_cast<const T*>(x->value.as<T>()));
   });
-  if (graph.tape != nullptr) {
-    graph.tape->record([&device, x, y, shape] {
+  if (pass.tape != nullptr) {
+    pass.tape->push([&device, x, y, shape] {
       const GradientSlot dx = gradient_slot(device, *x);
       device.run([&](auto& exec, auto element) {
         using T = decltype(element);

@@ -5,9 +5,9 @@
 
 namespace nepenthe::ops {
 
-SampleScores softmax_cross_entropy(Graph& graph, const Variable& logits, const std::int32_t* labels) {
+SampleScores softmax_cross_entropy(Pass& pass, const Variable& logits, const std::int32_t* labels) {
   const kernels::LogitsShape shape{.rows = logits->value.shape().n, .classes = logits->value.shape().c};
-  Device& device = graph.device;
+  Device& device = pass.device;
   SampleScores scores{.losses = Tensor(device, {shape.rows, 1, 1, 1}),
                       .ranks = DeviceArray<std::int32_t>(device, static_cast<std::size_t>(shape.rows))};
   const ProfiledRange forward_range(device, "softmax_cross_entropy_forward");
@@ -17,8 +17,8 @@ SampleScores softmax_cross_entropy(Graph& graph, const Variable& logits, const s
                                                logits->value.data(), labels);
       },
       device.exec());
-  if (graph.tape != nullptr) {
-    graph.tape->record([&device, logits, labels, shape] {
+  if (pass.tape != nullptr) {
+    pass.tape->push([&device, logits, labels, shape] {
       const Tensor dlogits = sole_gradient(device, *logits);
       const ProfiledRange range(device, "softmax_cross_entropy_backward");
       std::visit(

@@ -4,8 +4,8 @@
 
 #include <cmath>
 
+#include "kernels/cpu/chunks.h"
 #include "kernels/cpu/layout.h"
-#include "kernels/cpu/partition.h"
 
 namespace nepenthe::kernels {
 namespace {
@@ -186,7 +186,7 @@ NEPENTHE_INLINE void dx_of_chunk(const Pass* pass, Range images) {
 }
 
 void normalise(CpuExec& exec, const BatchNormShape& shape, const Pass& pass) {
-  const Partition chunks = chunks_of_images(shape.image.n);
+  const Chunks chunks = chunks_of_images(shape.image.n);
   const Isa isa = exec.isa();
   exec.parallel(chunks.parts(), [&](int part, int) {
     const Range images = chunks[chunks.parts() - 1 - part];
@@ -201,7 +201,7 @@ void normalise(CpuExec& exec, const BatchNormShape& shape, const Pass& pass) {
 }
 
 template <bool Relu, Residual residual>
-void backward_sums(CpuExec& exec, const Pass& pass, const Partition& chunks, int channels, float* sums) {
+void backward_sums(CpuExec& exec, const Pass& pass, const Chunks& chunks, int channels, float* sums) {
   exec.parallel(chunks.parts(), [&](int part, int) {
     float* own = sums + 2 * std::size_t(part) * channels;
     on_isa<gradient_sums_of_chunk<16, Relu, residual>, gradient_sums_of_chunk<8, Relu, residual>>(
@@ -210,7 +210,7 @@ void backward_sums(CpuExec& exec, const Pass& pass, const Partition& chunks, int
 }
 
 template <bool Relu, Residual residual>
-void backward_dx(CpuExec& exec, const Pass& pass, const Partition& chunks) {
+void backward_dx(CpuExec& exec, const Pass& pass, const Chunks& chunks) {
   exec.parallel(chunks.parts(), [&](int part, int) {
     on_isa<dx_of_chunk<16, Relu, residual>, dx_of_chunk<8, Relu, residual>>(exec.isa(), &pass,
                                                                             chunks[chunks.parts() - 1 - part]);
@@ -228,7 +228,7 @@ void batch_norm_forward(CpuExec& exec, const BatchNormShape& shape, float* y, fl
                         float* running_mean, float* running_var, const float* x, const float* residual,
                         const float* gamma, const float* beta) {
   const int channels = shape.image.c;
-  const Partition chunks = chunks_of_images(shape.image.n);
+  const Chunks chunks = chunks_of_images(shape.image.n);
   float* moments = exec.workspace((2 * std::size_t(chunks.parts()) + 1) * channels);
   float* scale = moments + 2 * std::size_t(chunks.parts()) * channels;
   Pass pass{.layout = layout_of(exec, shape.image),
@@ -291,7 +291,7 @@ void batch_norm_backward(CpuExec& exec, const BatchNormShape& shape, float* dx, 
                          const float* dy, const float* x, const float* y, const float* gamma, const float* beta,
                          const float* mean, const float* rstd) {
   const int channels = shape.image.c;
-  const Partition chunks = chunks_of_images(shape.image.n);
+  const Chunks chunks = chunks_of_images(shape.image.n);
   const std::size_t sums_floats = 2 * std::size_t(chunks.parts()) * channels;
   float* sums = exec.workspace(sums_floats + 3 * std::size_t(channels));
   float* scale = sums + sums_floats;

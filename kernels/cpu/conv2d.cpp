@@ -7,9 +7,9 @@
 #include <fmt/core.h>
 #include <omp.h>
 
+#include "kernels/cpu/chunks.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/onednn.h"
-#include "kernels/cpu/partition.h"
 
 namespace nepenthe::kernels {
 namespace {
@@ -34,7 +34,7 @@ Conv2dShape with_images(Conv2dShape shape, std::size_t images) {
 
 /// One convolution over a batch: the chunks, the plan of the full ones and that of a smaller last one.
 struct Batch {
-  Partition chunks;
+  Chunks chunks;
   ConvPlan* full;
   ConvPlan* last;                           // == full if the last chunk is full too
   std::size_t input_floats, output_floats;  // of one image
@@ -168,7 +168,7 @@ void conv2d_backward_weights(CpuExec& exec, const Conv2dShape& shape, float* dw,
     // The chunks of one format are summed in it; a last one in another format is added after the reorder.
     const bool one_format = batch.one_format();
     const int alike = one_format ? chunks : chunks - 1;
-    const Partition parts = parts_of_array(batch.full->weights_floats);
+    const Chunks parts = parts_of_array(batch.full->weights_floats);
     exec.parallel(parts.parts(), [&](int part, int) {
       const Range range = parts[part];
       on_isa<sum_in_order<16>, sum_in_order<8>>(exec.isa(), range.end - range.begin, sum + range.begin,

@@ -5,7 +5,7 @@
 
 #include <fmt/core.h>
 
-#include "kernels/cpu/partition.h"
+#include "kernels/cpu/chunks.h"
 
 namespace nepenthe::kernels {
 namespace {
@@ -69,7 +69,7 @@ void gather(CpuExec& exec, const ImageShape& shape, float* images, std::int32_t*
   const std::int32_t* ids = order + control->offset;
   std::optional<Augmentation> augmentation_now = augmentation;
   if (augmentation_now) augmentation_now->stream.epoch = control->epoch;
-  const Partition chunks = chunks_of_images(shape.n);
+  const Chunks chunks = chunks_of_images(shape.n);
   exec.parallel(chunks.parts(), [&](int chunk, int) {
     const Range range = chunks[chunk];
     for (std::size_t n = range.begin; n < range.end; ++n) {

@@ -1,7 +1,7 @@
 #include "kernels/linear.h"
 
+#include "kernels/cpu/chunks.h"
 #include "kernels/cpu/isa.h"
-#include "kernels/cpu/partition.h"
 
 namespace nepenthe::kernels {
 namespace {
@@ -85,7 +85,7 @@ NEPENTHE_INLINE void product_rows(const Product* product, Range rows) {
 }
 
 void multiply(CpuExec& exec, std::size_t rows, const Product& product) {
-  const Partition parts{rows, rows_in_part};
+  const Chunks parts{rows, rows_in_part};
   exec.parallel(parts.parts(),
                 [&](int part, int) { on_isa<product_rows<16>, product_rows<8>>(exec.isa(), &product, parts[part]); });
 }
@@ -93,7 +93,7 @@ void multiply(CpuExec& exec, std::size_t rows, const Product& product) {
 }  // namespace
 
 void linear_forward(CpuExec& exec, const LinearShape& shape, float* y, const float* x, const float* w, const float* b) {
-  const Partition parts{static_cast<std::size_t>(shape.rows), rows_in_part};
+  const Chunks parts{static_cast<std::size_t>(shape.rows), rows_in_part};
   exec.parallel(parts.parts(), [&](int part, int) {
     on_isa<forward_rows<16>, forward_rows<8>>(exec.isa(), &shape, parts[part], y, x, w, b);
   });

@@ -5,8 +5,8 @@
 #include <string>
 #include <type_traits>
 
+#include "kernels/cpu/chunks.h"
 #include "kernels/cpu/isa.h"
-#include "kernels/cpu/partition.h"
 
 namespace nepenthe::kernels {
 namespace {
@@ -25,12 +25,12 @@ void each_part(CpuExec& exec, std::span<const Segment> segments, const StepContr
   exec.parallel(parts, [&](int part, int) {
     for (std::size_t i = 0; i < segments.size(); ++i) {
       const Segment& segment = segments[i];
-      const Partition partition = parts_of(segment);
-      if (part < partition.parts()) {
-        const Range range = partition[part];
+      const Chunks chunks = parts_of(segment);
+      if (part < chunks.parts()) {
+        const Range range = chunks[part];
         return body(Range{segment.begin + range.begin, segment.begin + range.end}, control.learning_rates[i]);
       }
-      part -= partition.parts();
+      part -= chunks.parts();
     }
   });
 }

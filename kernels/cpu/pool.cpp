@@ -1,7 +1,7 @@
 #include "kernels/pool.h"
 
+#include "kernels/cpu/chunks.h"
 #include "kernels/cpu/layout.h"
-#include "kernels/cpu/partition.h"
 
 namespace nepenthe::kernels {
 namespace {
@@ -45,7 +45,7 @@ NEPENTHE_INLINE void spread_over_runs(const Layout* layout, Range images, int ch
 
 void global_avg_pool_forward(CpuExec& exec, const ImageShape& shape, float* y, const float* x) {
   const Layout layout = layout_of(exec, shape);
-  const Partition chunks = chunks_of_images(shape.n);
+  const Chunks chunks = chunks_of_images(shape.n);
   exec.parallel(chunks.parts(), [&](int chunk, int) {
     on_isa<means_of_runs<16>, means_of_runs<8>>(exec.isa(), &layout, chunks[chunk], shape.c, y, x);
   });
@@ -54,7 +54,7 @@ void global_avg_pool_forward(CpuExec& exec, const ImageShape& shape, float* y, c
 void global_avg_pool_backward(CpuExec& exec, const ImageShape& shape, float* dx, Accumulate accumulate,
                               const float* dy) {
   const Layout layout = layout_of(exec, shape);
-  const Partition chunks = chunks_of_images(shape.n);
+  const Chunks chunks = chunks_of_images(shape.n);
   exec.parallel(chunks.parts(), [&](int chunk, int) {
     if (accumulate == Accumulate::add) {
       on_isa<spread_over_runs<16, true>, spread_over_runs<8, true>>(exec.isa(), &layout, chunks[chunk], shape.c, dx,

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/cpu/partition.h"
+#include "kernels/cpu/chunks.h"
 
 namespace nepenthe::kernels {
 namespace {
@@ -19,7 +19,7 @@ bool all_finite(const float* z, int classes) {
 
 template <class Body>
 void each_row(CpuExec& exec, int rows, Body&& body) {
-  const Partition parts{static_cast<std::size_t>(rows), rows_in_part};
+  const Chunks parts{static_cast<std::size_t>(rows), rows_in_part};
   exec.parallel(parts.parts(), [&](int part, int) {
     const Range range = parts[part];
     for (std::size_t row = range.begin; row < range.end; ++row) body(row);

@@ -17,7 +17,7 @@ void add_to_totals(StepControl& control, int rows, double loss_sum, const std::i
 
 }  // namespace
 
-void record_batch(CpuExec&, StepControl* control, int rows, const float* losses, const std::int32_t* ranks) {
+void tally_batch(CpuExec&, StepControl* control, int rows, const float* losses, const std::int32_t* ranks) {
   control->offset += static_cast<std::uint32_t>(rows);
   ++control->steps;
   if (control->diverged_at != 0) return;
@@ -30,8 +30,8 @@ void record_batch(CpuExec&, StepControl* control, int rows, const float* losses,
   }
 }
 
-void record_predictions(CpuExec&, StepControl* control, const LogitsShape& shape, const PredictionArrays& all,
-                        const float* logits, const float* losses, const std::int32_t* ranks) {
+void store_predictions(CpuExec&, StepControl* control, const LogitsShape& shape, const PredictionArrays& all,
+                       const float* logits, const float* losses, const std::int32_t* ranks) {
   const std::size_t first = control->offset, classes = static_cast<std::size_t>(shape.classes);
   std::copy_n(logits, shape.rows * classes, all.logits + first * classes);
   std::copy_n(losses, shape.rows, all.losses + first);

@@ -1,5 +1,5 @@
-// Checked calls of the CUDA runtime and its libraries: NEPENTHE_CHECK(cudaMalloc(…)) throws std::runtime_error that names
-// what failed, the expression, file and line; running out of device memory is std::bad_alloc.
+// Checked calls of the CUDA runtime and its libraries: NEPENTHE_CHECK(cudaMalloc(…)) throws std::runtime_error that
+// names what failed, the expression, file and line; running out of device memory is std::bad_alloc.
 #pragma once
 
 #include <cublasLt.h>

@@ -22,7 +22,7 @@ struct CudaContext {
   CudaContext& operator=(const CudaContext&) = delete;
 
   /// Scratch memory of the calling kernel on the device, aligned to 256 bytes, contents undefined, valid until the next
-  /// call. What was handed out once stays allocated: recorded steps go on using it. Throws std::bad_alloc.
+  /// call. What was handed out once stays allocated: captured steps go on using it. Throws std::bad_alloc.
   void* workspace(std::size_t bytes);
 
   /// Bytes of device memory taken by workspaces.
@@ -31,9 +31,9 @@ struct CudaContext {
   Precision precision;
   cudaStream_t stream = nullptr;
   std::string device_name;
-  int compute_capability = 0;   // 90 for sm_90
-  unsigned* ticket = nullptr;   // one counter on the device, zero between kernels (device/last_block.cuh)
-  struct Range {  // kernels/profile.h
+  int compute_capability = 0;  // 90 for sm_90
+  unsigned* ticket = nullptr;  // one counter on the device, zero between kernels (device/last_block.cuh)
+  struct Range {               // kernels/profile.h
     const char* name;
     cudaEvent_t begin, end;
   };

@@ -11,10 +11,10 @@
 #include <fmt/core.h>
 
 #include "kernels/bf16.h"
+#include "kernels/capture.h"
 #include "kernels/cuda/context.h"
 #include "kernels/cuda/stopwatch.h"
 #include "kernels/elementwise.h"
-#include "kernels/recording.h"
 
 namespace nepenthe::kernels {
 namespace {
@@ -140,11 +140,11 @@ std::vector<cudnnBackendDescriptor_t> pointers(const std::vector<CudnnDescriptor
   return all;
 }
 
-ConvEngine engine_of(const CudnnDescriptor& config) {
+ConvAlgorithm engine_of(const CudnnDescriptor& config) {
   const auto engine = created(CUDNN_BACKEND_ENGINE_DESCRIPTOR, 1);
   auto engine_pointer = pointers(engine);
   config.get_descriptors(CUDNN_ATTR_ENGINECFG_ENGINE, engine_pointer);
-  ConvEngine result{.index = engine[0].get<std::int64_t>(CUDNN_ATTR_ENGINE_GLOBAL_INDEX)};
+  ConvAlgorithm result{.index = engine[0].get<std::int64_t>(CUDNN_ATTR_ENGINE_GLOBAL_INDEX)};
 
   const auto choices = created(CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR, CUDNN_KNOB_TYPE_COUNTS);
   auto choice_pointers = pointers(choices);
@@ -192,11 +192,11 @@ ConvPlans::~ConvPlans() {
   cudnnDestroy(handle_);
 }
 
-void ConvPlans::use(const ConvEngines& engines) {
-  for (const auto& [text, engine] : engines) {
+void ConvPlans::use(const ConvAlgorithms& algorithms) {
+  for (const auto& [text, algorithm] : algorithms) {
     const bool has_run = std::any_of(plans_.begin(), plans_.end(),
                                      [&text = text](const auto& entry) { return entry.second.key == text; });
-    if (!has_run) engines_[text] = engine;
+    if (!has_run) algorithms_[text] = algorithm;
   }
 }
 
@@ -211,15 +211,15 @@ void ConvPlans::run(CudaExec& exec, const ConvProblem& problem, void* result, co
   auto entry = plans_.find(problem);
   if (entry == plans_.end()) {
     entry = plans_.emplace(problem, make(exec, problem, operands)).first;
-    engines_[entry->second.key] = entry->second.engine;
+    algorithms_[entry->second.key] = entry->second.engine;
   }
   execute(exec, problem, entry->second, operands);
 }
 
 ConvPlans::Plan ConvPlans::make(CudaExec& exec, const ConvProblem& problem, const Operands& operands) const {
   for (const ConvRoute& route : routes(problem)) {
-    const auto recorded = engines_.find(key(problem, route));
-    if (recorded == engines_.end()) continue;
+    const auto recorded = algorithms_.find(key(problem, route));
+    if (recorded == algorithms_.end()) continue;
     try {
       return build(graph(problem, route), problem, route, recorded->second);
     } catch (const std::runtime_error& error) {
@@ -246,7 +246,7 @@ std::vector<ConvPlans::Plan> ConvPlans::suggested(const ConvProblem& problem, st
     if (!plans.empty() && plans.front().route.written != route.written) break;
     try {
       const auto graph_of_route = graph(problem, route);
-      for (const ConvEngine& engine : candidates(*graph_of_route)) {
+      for (const ConvAlgorithm& engine : candidates(*graph_of_route)) {
         try {
           plans.push_back(build(graph_of_route, problem, route, engine));
         } catch (const std::runtime_error& error) {
@@ -297,8 +297,8 @@ std::shared_ptr<const ConvPlans::Graph> ConvPlans::graph(const ConvProblem& prob
 }
 
 /// The engines that cuDNN's heuristics suggest, best first.
-std::vector<ConvEngine> ConvPlans::candidates(const Graph& graph) const {
-  std::vector<ConvEngine> engines;
+std::vector<ConvAlgorithm> ConvPlans::candidates(const Graph& graph) const {
+  std::vector<ConvAlgorithm> engines;
   for (const cudnnBackendHeurMode_t mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK}) {
     CudnnDescriptor heuristics(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
     heuristics.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph.graph).set(CUDNN_ATTR_ENGINEHEUR_MODE, mode);
@@ -309,7 +309,7 @@ std::vector<ConvEngine> ConvPlans::candidates(const Graph& graph) const {
     auto config_pointers = pointers(configs);
     const std::int64_t returned = heuristics.get_descriptors(CUDNN_ATTR_ENGINEHEUR_RESULTS, config_pointers);
     for (std::int64_t i = 0; i < std::min(count, returned); ++i) {
-      const ConvEngine engine = engine_of(configs[static_cast<std::size_t>(i)]);
+      const ConvAlgorithm engine = engine_of(configs[static_cast<std::size_t>(i)]);
       if (std::find(engines.begin(), engines.end(), engine) == engines.end()) engines.push_back(engine);
     }
   }
@@ -318,7 +318,7 @@ std::vector<ConvEngine> ConvPlans::candidates(const Graph& graph) const {
 
 /// From index and knobs alone, as a recorded engine is built. Throws std::runtime_error where that cannot be.
 ConvPlans::Plan ConvPlans::build(std::shared_ptr<const Graph> graph, const ConvProblem& problem, const ConvRoute& route,
-                                 const ConvEngine& engine) const {
+                                 const ConvAlgorithm& engine) const {
   Plan plan{.key = key(problem, route), .route = route, .engine = engine, .graph = std::move(graph)};
   CudnnDescriptor chosen(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
   chosen.set(CUDNN_ATTR_ENGINE_OPERATION_GRAPH, plan.graph->graph)
@@ -387,12 +387,12 @@ float ConvPlans::milliseconds(CudaExec& exec, const ConvProblem& problem, const 
   constexpr int warm_up = 2, group = 10, groups = 5;
   const auto run = [&] { execute(exec, problem, plan, operands); };
   for (int i = 0; i < warm_up; ++i) run();
-  const auto recording = record(exec, [&] {
+  const auto captured = capture(exec, [&] {
     for (int i = 0; i < group; ++i) run();
   });
   const Stopwatch stopwatch(exec.context().stream);
   std::array<float, groups> times;
-  for (float& time : times) time = stopwatch.milliseconds([&] { recording->replay(); }) / group;
+  for (float& time : times) time = stopwatch.milliseconds([&] { captured->replay(); }) / group;
   std::nth_element(times.begin(), times.begin() + groups / 2, times.end());
   return times[groups / 2];
 }

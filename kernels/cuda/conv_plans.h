@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/conv_engines.h"
+#include "kernels/conv_algorithms.h"
 #include "kernels/cuda/cudnn_descriptor.h"
 #include "kernels/exec.h"
 #include "kernels/shapes.h"
@@ -53,8 +53,8 @@ class ConvPlans {
   void run(CudaExec& exec, const ConvProblem& problem, void* result, const void* first, const void* second);
 
   /// See CudaExec's functions.
-  const ConvEngines& engines() const { return engines_; }
-  void use(const ConvEngines& engines);
+  const ConvAlgorithms& algorithms() const { return algorithms_; }
+  void use(const ConvAlgorithms& algorithms);
   void measure(bool on) { measures_ = on; }
 
  private:
@@ -65,7 +65,7 @@ class ConvPlans {
   struct Plan {
     std::string key;
     ConvRoute route;
-    ConvEngine engine;
+    ConvAlgorithm engine;
     std::shared_ptr<const Graph> graph;
     std::vector<CudnnDescriptor> parts;
     CudnnDescriptor plan{CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR};
@@ -80,16 +80,16 @@ class ConvPlans {
   Plan make(CudaExec& exec, const ConvProblem& problem, const Operands& operands) const;
   std::vector<Plan> suggested(const ConvProblem& problem, std::string& reason) const;
   std::shared_ptr<const Graph> graph(const ConvProblem& problem, const ConvRoute& route) const;
-  std::vector<ConvEngine> candidates(const Graph& graph) const;
+  std::vector<ConvAlgorithm> candidates(const Graph& graph) const;
   Plan build(std::shared_ptr<const Graph> graph, const ConvProblem& problem, const ConvRoute& route,
-             const ConvEngine& engine) const;
+             const ConvAlgorithm& engine) const;
   void execute(CudaExec& exec, const ConvProblem& problem, const Plan& plan, const Operands& operands) const;
   float milliseconds(CudaExec& exec, const ConvProblem& problem, const Plan& plan, const Operands& operands) const;
   Plan fastest(CudaExec& exec, const ConvProblem& problem, std::vector<Plan> plans, const Operands& operands) const;
 
   cudnnHandle_t handle_ = nullptr;
   bool measures_ = false;
-  ConvEngines engines_;
+  ConvAlgorithms algorithms_;
   std::map<ConvProblem, Plan> plans_;
 };
 

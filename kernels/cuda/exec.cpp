@@ -74,7 +74,7 @@ CudaContext::~CudaContext() {
 
 void* CudaContext::workspace(std::size_t bytes) {
   if (workspaces_.empty() || workspaces_.back().bytes < bytes) {
-    // Twice the last one at least, so that those kept for recorded steps add up to no more than the one in use.
+    // Twice the last one at least, so that those kept for captured steps add up to no more than the one in use.
     const std::size_t least = workspaces_.empty() ? std::size_t{1} << 20 : 2 * workspaces_.back().bytes;
     Workspace larger{.memory = nullptr, .bytes = std::max(bytes, least)};
     NEPENTHE_CHECK(cudaMalloc(&larger.memory, larger.bytes));
@@ -101,9 +101,9 @@ std::string CudaExec::description() const {
                      three_part_version(cudnnGetVersion()), three_part_version(cublasLtGetVersion()));
 }
 
-const ConvEngines& conv_engines(const CudaExec& exec) { return exec.context().convolutions->engines(); }
-void use_conv_engines(CudaExec& exec, const ConvEngines& engines) { exec.context().convolutions->use(engines); }
-bool measure_conv_engines(CudaExec& exec) {
+const ConvAlgorithms& conv_algorithms(const CudaExec& exec) { return exec.context().convolutions->algorithms(); }
+void use_conv_algorithms(CudaExec& exec, const ConvAlgorithms& engines) { exec.context().convolutions->use(engines); }
+bool measure_conv_algorithms(CudaExec& exec) {
   exec.context().convolutions->measure(true);
   return true;
 }

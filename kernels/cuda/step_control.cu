@@ -77,12 +77,12 @@ __global__ void __launch_bounds__(threads)
 
 }  // namespace
 
-void record_batch(CudaExec& exec, StepControl* control, int rows, const float* losses, const std::int32_t* ranks) {
+void tally_batch(CudaExec& exec, StepControl* control, int rows, const float* losses, const std::int32_t* ranks) {
   NEPENTHE_LAUNCH(record_batch_kernel, 1, threads, 0, exec.context().stream, control, rows, losses, ranks);
 }
 
-void record_predictions(CudaExec& exec, StepControl* control, const LogitsShape& shape, const PredictionArrays& all,
-                        const float* logits, const float* losses, const std::int32_t* ranks) {
+void store_predictions(CudaExec& exec, StepControl* control, const LogitsShape& shape, const PredictionArrays& all,
+                       const float* logits, const float* losses, const std::int32_t* ranks) {
   NEPENTHE_LAUNCH(copy_predictions_kernel, shape.rows, threads, 0, exec.context().stream, control, shape, all, logits,
                   losses, ranks);
   NEPENTHE_LAUNCH(count_predictions_kernel, 1, threads, 0, exec.context().stream, control, shape.rows, losses, ranks);

@@ -11,12 +11,12 @@
 #include <string>
 
 #include "kernels/bf16.h"
+#include "kernels/capture.h"
 #include "kernels/conv2d.h"
 #include "kernels/cuda/context.h"
 #include "kernels/cuda/conv_plans.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/elementwise.h"
-#include "kernels/recording.h"
 
 namespace {
 
@@ -85,7 +85,7 @@ void add(CudaExec&, std::size_t, T*, const T*) {}
 template void add(CudaExec&, std::size_t, float*, const float*);
 template void add(CudaExec&, std::size_t, bf16*, const bf16*);
 void cast(CudaExec&, std::size_t, float*, Accumulate, const bf16*) {}
-std::unique_ptr<Recording> record(CudaExec&, std::function<void()>) { return nullptr; }
+std::unique_ptr<Capture> capture(CudaExec&, std::function<void()>) { return nullptr; }
 
 }  // namespace nepenthe::kernels
 
@@ -155,11 +155,11 @@ TEST_CASE("cudnn: every convolution has a deterministic plan, whose record gives
       executions = 0;
       plan_all(exec);
       CHECK(executions == 5 * static_cast<int>(std::size(shapes)));
-      const ConvEngines& engines = exec.context().convolutions->engines();
+      const ConvAlgorithms& engines = exec.context().convolutions->algorithms();
       CHECK(engines.size() == 5 * std::size(shapes));
       again.context().convolutions->use(engines);
       plan_all(again);
-      CHECK(again.context().convolutions->engines() == engines);
+      CHECK(again.context().convolutions->algorithms() == engines);
     }
   }
 }

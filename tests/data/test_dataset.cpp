@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <string>
 
-#include "engine/error.h"
-#include "engine/file.h"
+#include "engine/base/error.h"
+#include "engine/base/file.h"
 #include "shared_data.h"
 
 using namespace nepenthe;

@@ -8,8 +8,8 @@
 #include <string>
 
 #include "data/dataset.h"
-#include "engine/error.h"
-#include "engine/file.h"
+#include "engine/base/error.h"
+#include "engine/base/file.h"
 #include "shared_data.h"
 
 using namespace nepenthe;

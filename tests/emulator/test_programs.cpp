@@ -12,7 +12,7 @@
 #include <string>
 #include <utility>
 
-#include "engine/engine_record.h"
+#include "engine/conv_algorithms_file.h"
 
 namespace {
 
@@ -96,27 +96,27 @@ TEST_CASE("programs: too little GPU memory says how much is needed and which bat
 }
 
 TEST_CASE("programs: engines are tuned, used and refused where they do not fit") {
-  const fs::path record = folder() / "engines.json";
-  REQUIRE(
-      run("", "tune_engines --model resnet20 --batch 8 --eval-batch 4 --device cuda --quiet --out " + record.string())
-          .exit_code == 0);
-  const auto engines = nepenthe::read_engines(record);
+  const fs::path record = folder() / "conv_algorithms.json";
+  REQUIRE(run("", "tune_convolutions --model resnet20 --batch 8 --eval-batch 4 --device cuda --quiet --out " +
+                      record.string())
+              .exit_code == 0);
+  const auto engines = nepenthe::read_conv_algorithms(record);
   CHECK(engines.size() > 20);
   CHECK(engines.contains("forward fp32 n4 h32 w32 c3 k16 r3 s1 p1"));
   const std::string step =
       "bench_step --model resnet20 --batch 8 --steps 1 --warmup 0 --group 1 --device cuda --quiet ";
-  CHECK(run("", step + "--engines " + record.string()).exit_code == 0);
+  CHECK(run("", step + "--conv-algorithms " + record.string()).exit_code == 0);
 
   auto other = engines;
   for (auto& [convolution, engine] : other) engine.index = 1234567;
-  nepenthe::write_engines(record, other, "another device");
-  const Result refused = run("", step + "--engines " + record.string());
+  nepenthe::write_conv_algorithms(record, other, "another device");
+  const Result refused = run("", step + "--conv-algorithms " + record.string());
   CHECK(refused.exit_code == 1);
   CHECK(one_line(refused.errors));
   CHECK(refused.errors.find("tune") != std::string::npos);
 
   std::ofstream(record) << "{}";
-  const Result damaged = run("", step + "--engines " + record.string());
+  const Result damaged = run("", step + "--conv-algorithms " + record.string());
   CHECK(damaged.exit_code == 1);
   CHECK(damaged.errors.find("not a record of engines") != std::string::npos);
 }

@@ -40,7 +40,7 @@ struct Bench {
   std::vector<float> value(int index) {
     return device.download(parameters->value(index), layout.specs()[std::size_t(index)].size);
   }
-  Graph graph(bool training) { return {.device = device, .training = training, .tape = training ? &tape : nullptr}; }
+  Pass pass(bool training) { return {.device = device, .training = training, .tape = training ? &tape : nullptr}; }
   void backward(const Variable& y, const std::vector<double>& dy) {
     y->grad = upload(device, y->value.shape(), dy);
     tape.backward();
@@ -76,9 +76,9 @@ TEST_CASE("layers: conv2d") {
     Bench bench;
     const Conv2d conv(bench.layout, "conv", in.c, out.c, kernel, stride);
     bench.put(0, w);
-    Graph graph = bench.graph(true);
+    Pass pass = bench.pass(true);
     const Variable input = make_variable(upload(bench.device, in, x));
-    const Variable output = conv(graph, *bench.parameters, input);
+    const Variable output = conv(pass, *bench.parameters, input);
     bench.backward(output, dy);
     CHECK(relative_error(download(bench.device, output->value), y) <= fp32_tolerance);
     CHECK(relative_error(download(bench.device, input->grad), dx) <= fp32_tolerance);
@@ -111,9 +111,9 @@ TEST_CASE("layers: batch norm, training") {
   for (const auto& [index, what] : {std::pair{0, "weight"}, {1, "bias"}, {2, "running_mean"}, {3, "running_var"}}) {
     bench.put(index, of(what));
   }
-  Graph graph = bench.graph(true);
+  Pass pass = bench.pass(true);
   const Variable input = make_variable(upload(bench.device, image, x));
-  const Variable output = norm(graph, *bench.parameters, input, false);
+  const Variable output = norm(pass, *bench.parameters, input, false);
   bench.backward(output, dy);
   CHECK(relative_error(download(bench.device, output->value), y) <= fp32_tolerance);
   CHECK(relative_error(download(bench.device, input->grad), dx) <= fp32_tolerance);
@@ -140,8 +140,8 @@ TEST_CASE("layers: batch norm, evaluation") {
   for (const auto& [index, what] : {std::pair{0, "weight"}, {1, "bias"}, {2, "running_mean"}, {3, "running_var"}}) {
     bench.put(index, of(what));
   }
-  Graph graph = bench.graph(false);
-  const Variable output = norm(graph, *bench.parameters, make_variable(upload(bench.device, image, x)), false);
+  Pass pass = bench.pass(false);
+  const Variable output = norm(pass, *bench.parameters, make_variable(upload(bench.device, image, x)), false);
   CHECK(relative_error(download(bench.device, output->value), y) <= fp32_tolerance);
   CHECK(same_bits(bench.value(2), narrowed(of("running_mean"))));  // which stay as they are
   CHECK(same_bits(bench.value(3), narrowed(of("running_var"))));
@@ -160,9 +160,9 @@ TEST_CASE("layers: linear") {
   const Linear linear(bench.layout, "fc", 7, 3);
   bench.put(0, of("w"));
   bench.put(1, of("b"));
-  Graph graph = bench.graph(true);
+  Pass pass = bench.pass(true);
   const Variable input = make_variable(upload(bench.device, {5, 1, 1, 7}, of("x")));
-  const Variable output = linear(graph, *bench.parameters, input);
+  const Variable output = linear(pass, *bench.parameters, input);
   bench.backward(output, of("dy"));
   CHECK(relative_error(download(bench.device, output->value), of("y")) <= fp32_tolerance);
   CHECK(relative_error(download(bench.device, input->grad), of("dx")) <= fp32_tolerance);
@@ -185,10 +185,10 @@ TEST_CASE("layers: softmax and cross entropy") {
                          of("dlogits")) <= float64_tolerance);
 
     Bench bench;
-    Graph graph = bench.graph(true);
+    Pass pass = bench.pass(true);
     const Variable logits = make_variable(upload(bench.device, {6, 1, 1, 10}, of("logits")));
     const DeviceArray<std::int32_t> device_labels(bench.device, labels);
-    const ops::SampleScores scores = ops::softmax_cross_entropy(graph, logits, device_labels.data());
+    const ops::SampleScores scores = ops::softmax_cross_entropy(pass, logits, device_labels.data());
     bench.tape.backward();
     CHECK(relative_error(std::vector<double>{mean_loss(bench.device, scores.losses)}, of("loss")) <= fp32_tolerance);
     CHECK(relative_error(download(bench.device, logits->grad), of("dlogits")) <= fp32_tolerance);
@@ -205,9 +205,9 @@ TEST_CASE("layers: global average pool") {
   CHECK(relative_error(reference::global_avg_pool_backward(image, dy), dx) <= float64_tolerance);
 
   Bench bench;
-  Graph graph = bench.graph(true);
+  Pass pass = bench.pass(true);
   const Variable input = make_variable(upload(bench.device, image, x));
-  const Variable output = ops::global_avg_pool(graph, input);
+  const Variable output = ops::global_avg_pool(pass, input);
   bench.backward(output, dy);
   CHECK(relative_error(download(bench.device, output->value), y) <= fp32_tolerance);
   CHECK(relative_error(download(bench.device, input->grad), dx) <= fp32_tolerance);

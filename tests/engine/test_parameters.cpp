@@ -5,7 +5,7 @@
 #include <cmath>
 #include <set>
 
-#include "engine/error.h"
+#include "engine/base/error.h"
 #include "golden.h"
 #include "shared_data.h"
 
@@ -183,7 +183,7 @@ TEST_CASE("parameters: Kaiming normal by fan out, PyTorch's uniform for linear l
 TEST_CASE("parameters: initialisation is a function of the stream") {
   Device device(test_device());
   Parameters parameters(device, sample_layout());
-  const kernels::RandomStream base{.seed = 9, .purpose = 4, .shard = 1, .stage = 0};
+  const RandomStream base{.seed = 9, .purpose = 4, .shard = 1, .stage = 0};
   parameters.initialize(base);
   const StateDict first = parameters.state_dict();
   parameters.load_state_dict(numbered(parameters.layout()));

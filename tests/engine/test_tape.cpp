@@ -23,7 +23,7 @@ TEST_CASE("tape: last recorded first, once, and what a step kept is free when it
   std::vector<int> order;
   const auto kept = std::make_shared<int>(7);
   for (int i = 0; i < 3; ++i) {
-    tape.record([&order, &kept, i, copy = kept] {
+    tape.push([&order, &kept, i, copy = kept] {
       order.push_back(i);
       CHECK(kept.use_count() == i + 2);  // the steps behind this one have let go
     });
@@ -63,12 +63,12 @@ struct Net {
       norm4{layout, "norm4", channels};
   Linear fc{layout, "fc", channels, classes};
 
-  Variable forward(Graph& graph, Parameters& parameters, const Variable& x) const {
-    const Variable a = norm1(graph, parameters, stem(graph, parameters, x), true);
-    const Variable b = norm2(graph, parameters, conv(graph, parameters, a), true);
-    const Variable c = norm3(graph, parameters, conv(graph, parameters, b), true, a);
-    const Variable d = norm4(graph, parameters, side(graph, parameters, a), false, c);
-    return fc(graph, parameters, ops::global_avg_pool(graph, d));
+  Variable forward(Pass& pass, Parameters& parameters, const Variable& x) const {
+    const Variable a = norm1(pass, parameters, stem(pass, parameters, x), true);
+    const Variable b = norm2(pass, parameters, conv(pass, parameters, a), true);
+    const Variable c = norm3(pass, parameters, conv(pass, parameters, b), true, a);
+    const Variable d = norm4(pass, parameters, side(pass, parameters, a), false, c);
+    return fc(pass, parameters, ops::global_avg_pool(pass, d));
   }
 };
 
@@ -167,10 +167,10 @@ TEST_CASE("tape: a branching net with shared filters against the references") {
   for (int turn = 0; turn < 2; ++turn) {  // twice: begin_pass makes gradients start anew
     parameters.begin_pass();
     Tape tape;
-    Graph graph{.device = device, .training = true, .tape = &tape};
+    Pass pass{.device = device, .training = true, .tape = &tape};
     const Variable images = make_variable(upload(device, input, x), false);
-    const Variable logits = net.forward(graph, parameters, images);
-    const ops::SampleScores scores = ops::softmax_cross_entropy(graph, logits, device_labels.data());
+    const Variable logits = net.forward(pass, parameters, images);
+    const ops::SampleScores scores = ops::softmax_cross_entropy(pass, logits, device_labels.data());
     const double loss = mean_loss(device, scores.losses);
     tape.backward();
     CHECK(std::abs(loss - expected_loss) <= 1e-6 * expected_loss);
@@ -199,18 +199,18 @@ TEST_CASE("tape: without one, and in evaluation mode, nothing is kept and nothin
   const std::size_t used = device.arena().used_bytes();
   const auto statistics = device.download(parameters.statistics(), parameters.layout().statistic_floats());
   {
-    Graph graph{.device = device};
-    const Variable logits = net.forward(graph, parameters, images);
+    Pass pass{.device = device};
+    const Variable logits = net.forward(pass, parameters, images);
     CHECK(device.arena().used_bytes() == used + 512);  // the logits alone
   }
   CHECK(device.arena().used_bytes() == used);
   CHECK(same_bits(statistics, device.download(parameters.statistics(), statistics.size())));
 
-  // A recorded graph that is thrown away without a backward pass leaves nothing behind either.
+  // A recorded pass that is thrown away without a backward pass leaves nothing behind either.
   {
     Tape tape;
-    Graph graph{.device = device, .training = true, .tape = &tape};
-    net.forward(graph, parameters, images);
+    Pass pass{.device = device, .training = true, .tape = &tape};
+    net.forward(pass, parameters, images);
     CHECK(device.arena().used_bytes() > used + 512);
   }
   CHECK(device.arena().used_bytes() == used);

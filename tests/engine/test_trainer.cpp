@@ -7,11 +7,11 @@
 #include <functional>
 #include <numeric>
 
-#include "engine/error.h"
-#include "engine/file.h"
+#include "engine/base/error.h"
+#include "engine/base/file.h"
+#include "engine/formats/safetensors.h"
 #include "engine/layers.h"
 #include "engine/ops/pool.h"
-#include "engine/safetensors.h"
 #include "golden.h"
 #include "models/registry.h"
 #include "shared_data.h"
@@ -26,9 +26,9 @@ using Bytes = std::vector<std::byte>;
 class SmallNetwork : public Network {
  public:
   explicit SmallNetwork(Device& device) : SmallNetwork(device, ParameterLayout()) {}
-  Variable forward(Graph& graph, const Variable& images) override {
-    const Variable hidden = norm_(graph, parameters_, conv_(graph, parameters_, images), true);
-    return fc_(graph, parameters_, ops::global_avg_pool(graph, hidden));
+  Variable forward(Pass& pass, const Variable& images) override {
+    const Variable hidden = norm_(pass, parameters_, conv_(pass, parameters_, images), true);
+    return fc_(pass, parameters_, ops::global_avg_pool(pass, hidden));
   }
   std::int64_t multiply_adds(int) const override { return 0; }
   const std::string& architecture() const override { return name_; }
@@ -52,7 +52,7 @@ class SmallNetwork : public Network {
 ImageSet random_images(Device& device, int count, int side) {
   std::vector<std::uint8_t> pixels(std::size_t(count) * 3 * side * side);
   for (std::size_t i = 0; i < pixels.size(); ++i) {
-    pixels[i] = static_cast<std::uint8_t>(kernels::random_bits({.seed = 11}, static_cast<std::uint32_t>(i)).x >> 24);
+    pixels[i] = static_cast<std::uint8_t>(random_bits({.seed = 11}, static_cast<std::uint32_t>(i)).x >> 24);
   }
   return ImageSet(device, pixels, random_labels(count, 5, 12), {.mean = {0.5f, 0.4f, 0.6f}, .std = {0.25f, 0.3f, 0.2f}},
                   side);
@@ -118,7 +118,7 @@ TEST_CASE("trainer: sizes of batches; a last batch of one joins the one before")
 }
 
 TEST_CASE("trainer: leaving samples out moves no other in the order of an epoch") {
-  const kernels::RandomStream stream{.seed = 3, .purpose = purpose::order, .shard = 1, .stage = 1, .epoch = 4};
+  const RandomStream stream{.seed = 3, .purpose = purpose::order, .shard = 1, .stage = 1, .epoch = 4};
   const Ids whole = keyed_order(stream, all_ids(200));
   CHECK_FALSE(std::ranges::is_sorted(whole));
   Ids sorted = whole;
@@ -131,7 +131,7 @@ TEST_CASE("trainer: leaving samples out moves no other in the order of an epoch"
   CHECK(keyed_order(stream, ids) == expected);
   std::ranges::reverse(ids);  // nor does the order in which they come
   CHECK(keyed_order(stream, ids) == expected);
-  for (auto other : {&kernels::RandomStream::epoch, &kernels::RandomStream::shard, &kernels::RandomStream::stage}) {
+  for (auto other : {&RandomStream::epoch, &RandomStream::shard, &RandomStream::stage}) {
     auto changed = stream;
     changed.*other += 1;
     CHECK(keyed_order(changed, all_ids(200)) != whole);

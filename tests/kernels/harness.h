@@ -12,8 +12,8 @@
 #include <numbers>
 #include <vector>
 
+#include "engine/base/philox.h"
 #include "kernels/exec.h"
-#include "kernels/philox.h"
 #include "kernels/shapes.h"
 #include "tolerances.h"
 
@@ -30,9 +30,9 @@ inline std::vector<float> poisoned(std::size_t count) {
 /// Normally distributed numbers, other ones for each purpose.
 inline std::vector<float> random_floats(std::size_t count, std::uint32_t purpose, float scale = 1, float shift = 0) {
   std::vector<float> values(count);
-  const kernels::RandomStream stream{.seed = 20240917, .purpose = purpose};
+  const RandomStream stream{.seed = 20240917, .purpose = purpose};
   for (std::size_t i = 0; i < count; ++i) {
-    const kernels::Random4 bits = kernels::random_bits(stream, static_cast<std::uint32_t>(i));
+    const Random4 bits = random_bits(stream, static_cast<std::uint32_t>(i));
     const double radius = std::sqrt(-2 * std::log((bits.x + 1.0) * 0x1.0p-32));
     const double normal = radius * std::cos(2 * std::numbers::pi * bits.y * 0x1.0p-32);
     values[i] = static_cast<float>(scale * normal + shift);
@@ -42,10 +42,10 @@ inline std::vector<float> random_floats(std::size_t count, std::uint32_t purpose
 
 inline std::vector<std::int32_t> random_labels(int count, int classes, std::uint32_t purpose) {
   std::vector<std::int32_t> labels(static_cast<std::size_t>(count));
-  const kernels::RandomStream stream{.seed = 20240918, .purpose = purpose};
+  const RandomStream stream{.seed = 20240918, .purpose = purpose};
   for (std::size_t i = 0; i < labels.size(); ++i) {
-    const auto bits = kernels::random_bits(stream, static_cast<std::uint32_t>(i)).x;
-    labels[i] = static_cast<std::int32_t>(kernels::random_below(bits, static_cast<std::uint32_t>(classes)));
+    const auto bits = random_bits(stream, static_cast<std::uint32_t>(i)).x;
+    labels[i] = static_cast<std::int32_t>(random_below(bits, static_cast<std::uint32_t>(classes)));
   }
   return labels;
 }

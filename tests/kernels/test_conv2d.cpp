@@ -3,8 +3,8 @@
 #include <stdexcept>
 
 #include "backends.h"
+#include "kernels/cpu/chunks.h"
 #include "kernels/cpu/onednn.h"
-#include "kernels/cpu/partition.h"
 #include "reference/conv2d.h"
 
 namespace nepenthe::tests {
@@ -161,9 +161,9 @@ TEST_CASE("conv2d: impossible shapes are refused") {
 
 TEST_CASE("conv2d: the CPU has no engines to choose from" * doctest::skip(emulated)) {
   CpuExec& exec = exec_with(1);
-  kernels::use_conv_engines(exec, {{"any", {}}});
-  CHECK(!kernels::measure_conv_engines(exec));
-  CHECK(kernels::conv_engines(exec).empty());
+  kernels::use_conv_algorithms(exec, {{"any", {}}});
+  CHECK(!kernels::measure_conv_algorithms(exec));
+  CHECK(kernels::conv_algorithms(exec).empty());
 }
 
 #if defined(NEPENTHE_CUDA)
@@ -180,27 +180,27 @@ TEST_CASE("conv2d: engines are recorded, and those of a record are taken") {
   };
 
   CudaExec first;
-  CHECK(kernels::conv_engines(first).empty());
+  CHECK(kernels::conv_algorithms(first).empty());
   const auto y = convolved(first);
-  const kernels::ConvEngines record = kernels::conv_engines(first);
+  const kernels::ConvAlgorithms record = kernels::conv_algorithms(first);
   REQUIRE(record.size() == 1);
   CHECK(record.begin()->first == "forward fp32 n3 h9 w9 c16 k32 r3 s2 p1");
 
   CudaExec second;
-  kernels::use_conv_engines(second, record);
+  kernels::use_conv_algorithms(second, record);
   CHECK(same_bits(convolved(second), y));
-  CHECK(kernels::conv_engines(second) == record);
+  CHECK(kernels::conv_algorithms(second) == record);
 
   CudaExec measuring;
-  CHECK(kernels::measure_conv_engines(measuring));
+  CHECK(kernels::measure_conv_algorithms(measuring));
   convolved(measuring);  // its output is undefined
-  CHECK(kernels::conv_engines(measuring).size() == 1);
+  CHECK(kernels::conv_algorithms(measuring).size() == 1);
   CHECK(relative_error(convolved(measuring), reference::conv2d_forward(s, widened(x), widened(w))) <= fp32_tolerance);
 
   CudaExec misled;
-  kernels::ConvEngines wrong = record;
+  kernels::ConvAlgorithms wrong = record;
   wrong.begin()->second.index = 1 << 20;
-  kernels::use_conv_engines(misled, wrong);
+  kernels::use_conv_algorithms(misled, wrong);
   CHECK_THROWS_AS(convolved(misled), std::runtime_error);
 }
 #endif

@@ -4,7 +4,7 @@
 #include <thread>
 
 #include "backends.h"
-#include "kernels/cpu/partition.h"
+#include "kernels/cpu/chunks.h"
 #include "kernels/cpu/thread_team.h"
 
 namespace nepenthe::tests {
@@ -101,9 +101,9 @@ TEST_CASE("exec: a layout for every number of channels" * doctest::skip(emulated
   }
 }
 
-TEST_CASE("partition: parts cover everything once" * doctest::skip(emulated)) {
+TEST_CASE("chunks: they cover everything once" * doctest::skip(emulated)) {
   for (const int images : {1, 2, 7, 8, 15, 16, 17, 64, 100, 128, 129, 1000}) {
-    const kernels::Partition chunks = kernels::chunks_of_images(images);
+    const kernels::Chunks chunks = kernels::chunks_of_images(images);
     std::size_t next = 0;
     for (int chunk = 0; chunk < chunks.parts(); ++chunk) {
       CHECK(chunks[chunk].begin == next);

@@ -31,12 +31,12 @@ float expected(const Pictures& p, int id, const std::optional<Augmentation>& aug
                int r, int s) {
   int row = r, column = s;
   if (augmentation) {
-    kernels::RandomStream stream = augmentation->stream;
+    RandomStream stream = augmentation->stream;
     stream.epoch = epoch;
-    const auto bits = kernels::random_bits(stream, static_cast<std::uint32_t>(id));
+    const auto bits = random_bits(stream, static_cast<std::uint32_t>(id));
     const auto choices = static_cast<std::uint32_t>(2 * augmentation->padding + 1);
-    const int top = static_cast<int>(kernels::random_below(bits.x, choices));
-    const int left = static_cast<int>(kernels::random_below(bits.y, choices));
+    const int top = static_cast<int>(random_below(bits.x, choices));
+    const int left = static_cast<int>(random_below(bits.y, choices));
     if (bits.z & 0x80000000u) column = p.w - 1 - s;
     row += top - augmentation->padding;
     column += left - augmentation->padding;

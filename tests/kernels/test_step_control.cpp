@@ -50,8 +50,8 @@ StepControl recorded(const Backend& backend, const std::vector<Batch>& batches) 
   const Outputs out = deterministic(backend, [&](const auto& run) {
     auto control = run.upload(std::vector<StepControl>{start});
     for (const Batch& batch : batches) {
-      record_batch(run.exec, control.data(), static_cast<int>(batch.losses.size()), run.upload(batch.losses).data(),
-                   run.upload(batch.ranks).data());
+      tally_batch(run.exec, control.data(), static_cast<int>(batch.losses.size()), run.upload(batch.losses).data(),
+                  run.upload(batch.ranks).data());
     }
     return Outputs{output_of(control.host()[0])};
   });
@@ -64,7 +64,7 @@ void check_untouched(const StepControl& control) {
   CHECK(control.learning_rates[1] == start.learning_rates[1]);
 }
 
-TEST_CASE("step_control: record_batch adds to the totals and moves on") {
+TEST_CASE("step_control: tally_batch adds to the totals and moves on") {
   each_backend([](const auto& backend) {
     for (const int rows : {1, 5, 128, 300}) {
       CAPTURE(rows);
@@ -109,7 +109,7 @@ TEST_CASE("step_control: the first loss that is not finite is kept, and the tota
   });
 }
 
-TEST_CASE("step_control: record_predictions puts a batch behind the one before") {
+TEST_CASE("step_control: store_predictions puts a batch behind the one before") {
   each_backend([](const auto& backend) {
     for (const int classes : {1, 10, 300}) {
       CAPTURE(classes);
@@ -124,9 +124,9 @@ TEST_CASE("step_control: record_predictions puts a batch behind the one before")
         auto all_logits = run.upload(logits_before), all_losses = run.upload(losses_before);
         auto all_ranks = run.upload(ranks_before);
         for (int i = 0; i < 2; ++i) {
-          record_predictions(run.exec, control.data(), {rows[i], classes},
-                             {all_logits.data(), all_losses.data(), all_ranks.data()}, run.upload(logits[i]).data(),
-                             run.upload(batches[i].losses).data(), run.upload(batches[i].ranks).data());
+          store_predictions(run.exec, control.data(), {rows[i], classes},
+                            {all_logits.data(), all_losses.data(), all_ranks.data()}, run.upload(logits[i]).data(),
+                            run.upload(batches[i].losses).data(), run.upload(batches[i].ranks).data());
         }
         return Outputs{all_logits.host(), all_losses.host(), floats_of(all_ranks.host()), output_of(control.host()[0])};
       });

@@ -7,7 +7,7 @@
 #include <numeric>
 
 #include "data/dataset.h"
-#include "engine/file.h"
+#include "engine/base/file.h"
 #include "engine/trainer.h"
 #include "golden.h"
 #include "models/registry.h"

@@ -3,8 +3,8 @@
 
 #include <cmath>
 
-#include "engine/error.h"
-#include "engine/random.h"
+#include "engine/base/error.h"
+#include "engine/base/random.h"
 #include "golden.h"
 #include "models/weights.h"
 #include "shared_data.h"

@@ -44,11 +44,11 @@ void check_backend(const Golden& golden, const std::string& prefix, const Formul
   network->parameters().load_state_dict(state_of(start));
 
   Tape tape;
-  Graph graph{.device = device, .training = true, .tape = &tape};
+  Pass pass{.device = device, .training = true, .tape = &tape};
   network->parameters().begin_pass();
   const DeviceArray<std::int32_t> labels(device, batch.labels);
-  const Variable logits = network->forward(graph, make_variable(upload(device, batch.shape, batch.images), false));
-  const ops::SampleScores scores = ops::softmax_cross_entropy(graph, logits, labels.data());
+  const Variable logits = network->forward(pass, make_variable(upload(device, batch.shape, batch.images), false));
+  const ops::SampleScores scores = ops::softmax_cross_entropy(pass, logits, labels.data());
   const double loss = mean_loss(device, scores.losses);
   tape.backward();
   CHECK(difference(loss, exact_loss) <= 1e-5);
@@ -153,11 +153,11 @@ TEST_CASE("resnet8 on small pictures: the tape's gradients against the reference
   const FormulaBatch batch = formula_batch(7, 3, 12);
 
   Tape tape;
-  Graph graph{.device = device, .training = true, .tape = &tape};
+  Pass pass{.device = device, .training = true, .tape = &tape};
   network->parameters().begin_pass();
   const DeviceArray<std::int32_t> labels(device, batch.labels);
-  const Variable logits = network->forward(graph, make_variable(upload(device, batch.shape, batch.images), false));
-  const ops::SampleScores scores = ops::softmax_cross_entropy(graph, logits, labels.data());
+  const Variable logits = network->forward(pass, make_variable(upload(device, batch.shape, batch.images), false));
+  const ops::SampleScores scores = ops::softmax_cross_entropy(pass, logits, labels.data());
   const double loss = mean_loss(device, scores.losses);
   tape.backward();
   CHECK(difference(loss, exact.loss_and_gradients(batch.shape, batch.images, batch.labels)) <= 1e-6);

@@ -13,7 +13,7 @@
 #include <set>
 #include <string>
 
-#include "engine/file.h"
+#include "engine/base/file.h"
 
 namespace fs = std::filesystem;
 using nepenthe::sha256_file;

@@ -11,8 +11,8 @@
 
 #include <unistd.h>
 
-#include "engine/error.h"
-#include "engine/random.h"
+#include "engine/base/error.h"
+#include "engine/base/random.h"
 #include "unlearning/forget_spec.h"
 #include "unlearning/permutation.h"
 

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "engine/error.h"
-#include "engine/random.h"
+#include "engine/base/error.h"
+#include "engine/base/random.h"
 #include "unlearning/permutation.h"
 
 using namespace nepenthe;
@@ -31,7 +31,7 @@ TEST_CASE("permutation: ids sorted by their keyed numbers") {
       const auto p = make_permutation(n, seed);
       REQUIRE(p.size() == static_cast<std::size_t>(n));
       const auto key = [&](std::int32_t id) {
-        return kernels::random_u64({.seed = seed, .purpose = purpose::permutation}, static_cast<std::uint32_t>(id));
+        return random_u64({.seed = seed, .purpose = purpose::permutation}, static_cast<std::uint32_t>(id));
       };
       for (std::size_t i = 1; i < p.size(); ++i) CHECK(key(p[i - 1]) < key(p[i]));
       auto sorted = p;

@@ -8,7 +8,7 @@
 #include <stdexcept>
 #include <vector>
 
-#include "engine/error.h"
+#include "engine/base/error.h"
 #include "unlearning/sisa_plan.h"
 
 using namespace nepenthe;

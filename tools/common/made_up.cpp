@@ -1,6 +1,6 @@
 #include "tools/common/made_up.h"
 
-#include "engine/random.h"
+#include "engine/base/random.h"
 
 namespace nepenthe {
 
@@ -8,7 +8,7 @@ ImageSet made_up_pictures(Device& device, int count, int classes) {
   std::vector<std::uint8_t> pixels(std::size_t(count) * 3072);
   const RandomStream stream{.purpose = purpose::synthetic};
   for (std::size_t i = 0; i < pixels.size(); ++i) {
-    pixels[i] = static_cast<std::uint8_t>(kernels::random_bits(stream, static_cast<std::uint32_t>(i)).x);
+    pixels[i] = static_cast<std::uint8_t>(random_bits(stream, static_cast<std::uint32_t>(i)).x);
   }
   std::vector<std::int32_t> labels(count);
   for (int i = 0; i < count; ++i) labels[i] = i % classes;

@@ -3,15 +3,13 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <oneapi/dnnl/dnnl.hpp>
-
 #include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "engine/engine_record.h"
-#include "engine/error.h"
-#include "engine/file.h"
+#include "engine/base/error.h"
+#include "engine/base/file.h"
+#include "engine/conv_algorithms_file.h"
 #include "tools/common/progress.h"
 #include "tools/common/version.h"
 
@@ -76,8 +74,9 @@ void Program::add_device_options() {
       ->check(CLI::IsMember({"fp32", "tf32", "bf16"}))
       ->type_name("P");
   app_.add_option("--threads", device_settings_.threads, "Threads of the CPU backend; 0: all")->type_name("N");
-  app_.add_option("--engines", engines_file_, "CUDA: cuDNN's engines to use, from tune_engines")->type_name("FILE");
-  app_.add_flag("--eager", device_settings_.eager, "CUDA: issue every kernel, no recorded steps; the same bits");
+  app_.add_option("--conv-algorithms", conv_algorithms_file_, "CUDA: cuDNN's engines to use, from tune_convolutions")
+      ->type_name("FILE");
+  app_.add_flag("--eager", device_settings_.eager, "CUDA: issue every kernel, no captured steps; the same bits");
 }
 
 int Program::run(int argc, char** argv, const std::function<void()>& body) {
@@ -115,15 +114,13 @@ Device& Program::device() {
     device_settings_.precision = precision_ == "fp32"   ? Precision::fp32
                                  : precision_ == "tf32" ? Precision::tf32
                                                         : Precision::bf16;
-    if (!engines_file_.empty()) device_settings_.engines = read_engines(engines_file_);
+    if (!conv_algorithms_file_.empty()) device_settings_.conv_algorithms = read_conv_algorithms(conv_algorithms_file_);
     device_ = std::make_unique<Device>(device_settings_);
     if (!device_->reason().empty()) {
       say(fmt::format("device: {}; {}", device_->description(), device_->reason()));
     }
-    const dnnl_version_t* onednn = dnnl_version();
     (*result_)["device"] = device_->description();
-    (*result_)["libraries"] = {{"oneDNN", fmt::format("{}.{}.{}", onednn->major, onednn->minor, onednn->patch)},
-                               {"compiler", __VERSION__}};
+    (*result_)["libraries"] = {{"oneDNN", kernels::onednn_version()}, {"compiler", __VERSION__}};
   }
   return *device_;
 }

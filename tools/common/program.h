@@ -50,7 +50,7 @@ class Program {
   DeviceSettings device_settings_;
   std::string precision_ = "fp32";
   std::uint64_t seed_ = 1;
-  std::string json_file_, engines_file_;
+  std::string json_file_, conv_algorithms_file_;
   bool quiet_ = false;
   std::unique_ptr<Device> device_;
   std::unique_ptr<nlohmann::ordered_json> result_;

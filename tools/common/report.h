@@ -6,7 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "unlearning/evaluation.h"
+#include "unlearning/attacks/mia.h"
+#include "unlearning/metrics.h"
 
 namespace nepenthe {
 

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "tools/common/program.h"
-#include "unlearning/single_model.h"
+#include "unlearning/methods/single_model.h"
 
 namespace nepenthe {
 

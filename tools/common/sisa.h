@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "tools/common/program.h"
-#include "unlearning/evaluation.h"
-#include "unlearning/sisa_run.h"
+#include "unlearning/methods/sisa_run.h"
+#include "unlearning/study/run_scores.h"
 
 namespace nepenthe {
 

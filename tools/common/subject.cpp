@@ -1,6 +1,6 @@
 #include "tools/common/subject.h"
 
-#include "engine/error.h"
+#include "engine/base/error.h"
 #include "models/registry.h"
 #include "models/weights.h"
 #include "tools/common/sisa.h"

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "tools/common/program.h"
-#include "unlearning/evaluation.h"
+#include "unlearning/methods/sisa_run.h"
 
 namespace nepenthe {
 

@@ -1,0 +1,232 @@
+#include "engine/formats/safetensors.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <tuple>
+
+#include "engine/base/error.h"
+#include "engine/base/file.h"
+
+namespace nepenthe {
+
+namespace {
+
+using nlohmann::json;
+
+constexpr std::uint64_t longest_header = 100'000'000;  // as the format's own library
+constexpr std::size_t length_bytes = 8;
+constexpr std::string_view metadata_key = "__metadata__";
+
+template <class... Args>
+[[noreturn]] void fail(std::string_view source, fmt::format_string<Args...> what, Args&&... args) {
+  throw Error(fmt::format("{}: {}", source, fmt::format(what, std::forward<Args>(args)...)));
+}
+
+/// The header as JSON; nlohmann/json alone would take the last of two equal names in silence.
+json parse_header(std::string_view text, std::string_view source) {
+  constexpr int deepest = 3;  // header, tensor, shape
+  std::vector<std::set<std::string, std::less<>>> names;
+  const auto check = [&](int depth, json::parse_event_t event, json& parsed) {
+    if (depth > deepest) fail(source, "the header is nested deeper than names, tensors and shapes");
+    if (event == json::parse_event_t::object_start) names.emplace_back();
+    if (event == json::parse_event_t::object_end) names.pop_back();
+    if (event == json::parse_event_t::key && !names.back().insert(parsed.get<std::string>()).second) {
+      fail(source, "the header has '{}' twice; names must differ", printable(parsed.get_ref<const std::string&>()));
+    }
+    return true;
+  };
+  try {
+    json header = json::parse(text, check);
+    if (!header.is_object()) fail(source, "the header is a JSON {}; an object is expected", header.type_name());
+    return header;
+  } catch (const json::exception& problem) {
+    fail(source, "the header is no valid JSON ({})", printable(problem.what()));
+  }
+}
+
+struct Range {
+  std::uint64_t begin = 0, end = 0;
+  std::string name;
+  DType dtype = DType::f32;
+  std::vector<std::int64_t> shape;
+};
+
+const json& field(const json& tensor, const char* key, const std::string& name, std::string_view source) {
+  const auto found = tensor.find(key);
+  if (found == tensor.end()) fail(source, "tensor '{}' has no '{}'", printable(name), key);
+  return *found;
+}
+
+Range parse_tensor(const std::string& name, const json& tensor, std::uint64_t data_size, std::string_view source) {
+  const std::string shown = printable(name);
+  if (name.empty()) fail(source, "a tensor has an empty name");
+  if (!tensor.is_object()) fail(source, "tensor '{}' is a JSON {}; an object is expected", shown, tensor.type_name());
+  for (const auto& [key, value] : tensor.items()) {
+    if (key != "dtype" && key != "shape" && key != "data_offsets") {
+      fail(source, "tensor '{}' has a field '{}'; only dtype, shape and data_offsets are known", shown, printable(key));
+    }
+  }
+
+  Range range;
+  range.name = name;
+  const json& dtype = field(tensor, "dtype", name, source);
+  const auto known = dtype.is_string() ? dtype_named(dtype.get_ref<const std::string&>()) : std::nullopt;
+  if (!known) {
+    fail(source, "tensor '{}' has dtype {}; readable are F64, F32, F16, BF16, I64, I32, I16, I8, U8 and BOOL", shown,
+         printable(dtype.dump()));
+  }
+  range.dtype = *known;
+
+  const json& shape = field(tensor, "shape", name, source);
+  const auto is_size = [](const json& size) {
+    return size.is_number_unsigned() &&
+           size.get<std::uint64_t>() <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+  };
+  if (!shape.is_array() || !std::ranges::all_of(shape, is_size)) {
+    fail(source, "tensor '{}' has shape {}; a list of whole numbers from 0 on is expected", shown,
+         printable(shape.dump()));
+  }
+  range.shape = shape.get<std::vector<std::int64_t>>();
+  const auto count = element_count(range.shape);
+  std::uint64_t needed = 0;
+  if (!count || __builtin_mul_overflow(static_cast<std::uint64_t>(*count), element_size(range.dtype), &needed)) {
+    fail(source, "tensor '{}' has shape {}, whose size overflows", shown, printable(shape.dump()));
+  }
+
+  const json& offsets = field(tensor, "data_offsets", name, source);
+  if (!offsets.is_array() || offsets.size() != 2 || !offsets[0].is_number_unsigned() ||
+      !offsets[1].is_number_unsigned()) {
+    fail(source, "tensor '{}' has data_offsets {}; two whole numbers from 0 on are expected", shown,
+         printable(offsets.dump()));
+  }
+  range.begin = offsets[0].get<std::uint64_t>();
+  range.end = offsets[1].get<std::uint64_t>();
+  if (range.begin > range.end || range.end > data_size) {
+    fail(source, "tensor '{}' has data_offsets [{}, {}]; they must rise and stay within the {} bytes of data", shown,
+         range.begin, range.end, data_size);
+  }
+  if (range.end - range.begin != needed) {
+    fail(source, "tensor '{}' has {} bytes; {} of shape {} needs {}", shown, range.end - range.begin,
+         nepenthe::name(range.dtype), to_string(range.shape), needed);
+  }
+  return range;
+}
+
+/// Throws unless the ranges, sorted, follow each other without overlap or hole up to the end.
+void check_cover(const std::vector<Range>& ranges, std::uint64_t data_size, std::string_view source) {
+  std::uint64_t expected = 0;
+  for (const Range& range : ranges) {
+    if (range.begin != expected) {
+      fail(source, "tensor '{}' begins at byte {} of the data; it must begin at {}, where the one before ends ({})",
+           printable(range.name), range.begin, expected, range.begin < expected ? "they overlap" : "there is a hole");
+    }
+    expected = range.end;
+  }
+  if (expected != data_size) {
+    fail(source, "{} bytes follow the header, but its tensors cover {}", data_size, expected);
+  }
+}
+
+}  // namespace
+
+StateDict parse_safetensors(std::span<const std::byte> file, std::string_view source) {
+  if (file.size() < length_bytes) {
+    fail(source, "has {} bytes; a safetensors file begins with 8 bytes of header length", file.size());
+  }
+  std::uint64_t header_size = 0;
+  std::memcpy(&header_size, file.data(), length_bytes);
+  if (header_size > longest_header || header_size > file.size() - length_bytes) {
+    fail(source,
+         "claims a header of {} bytes, but {} follow (at most {} are allowed); it is truncated or no safetensors file",
+         header_size, file.size() - length_bytes, longest_header);
+  }
+  const std::string_view text = as_text(file.subspan(length_bytes, header_size));
+  if (!text.starts_with('{')) fail(source, "the header does not begin with '{{'; it is no safetensors file");
+  const json header = parse_header(text, source);
+  const auto data = file.subspan(length_bytes + header_size);
+
+  StateDict state;
+  std::vector<Range> ranges;
+  for (const auto& [name, value] : header.items()) {
+    if (name != metadata_key) {
+      ranges.push_back(parse_tensor(name, value, data.size(), source));
+      continue;
+    }
+    if (!value.is_object() || !std::ranges::all_of(value, [](const json& entry) { return entry.is_string(); })) {
+      fail(source, "__metadata__ is not an object of texts");
+    }
+    state.metadata = value.get<std::map<std::string, std::string>>();
+  }
+  std::ranges::sort(ranges, {}, [](const Range& range) { return std::tie(range.begin, range.end, range.name); });
+  check_cover(ranges, data.size(), source);
+
+  state.entries.reserve(ranges.size());
+  for (Range& range : ranges) {
+    const auto bytes = data.subspan(range.begin, range.end - range.begin);
+    state.entries.emplace_back(std::move(range.name), HostTensor{range.dtype, std::move(range.shape),
+                                                                 std::vector<std::byte>(bytes.begin(), bytes.end())});
+  }
+  return state;
+}
+
+StateDict read_safetensors(const std::filesystem::path& path) {
+  return parse_safetensors(read_file(path), path.string());
+}
+
+std::vector<std::byte> serialize_safetensors(const StateDict& state) {
+  std::vector<const std::pair<std::string, HostTensor>*> order;
+  for (const auto& entry : state.entries) order.push_back(&entry);
+  std::ranges::sort(order, [](const auto* a, const auto* b) {
+    const std::size_t size_a = element_size(a->second.dtype);
+    const std::size_t size_b = element_size(b->second.dtype);
+    return std::tie(size_b, a->first) < std::tie(size_a, b->first);
+  });
+
+  json header = json::object();  // sorts its names
+  if (!state.metadata.empty()) header[std::string(metadata_key)] = state.metadata;
+  std::uint64_t offset = 0;
+  for (const auto* entry : order) {
+    const auto& [name, tensor] = *entry;
+    if (name.empty() || name == metadata_key || header.contains(name)) {
+      throw Error(fmt::format("[write_safetensors] '{}' is no name for a tensor: empty, reserved or already taken",
+                              printable(name)));
+    }
+    (void)tensor.count();  // shape and bytes belong together
+    header[name] = {{"dtype", nepenthe::name(tensor.dtype)},
+                    {"shape", tensor.shape},
+                    {"data_offsets", {offset, offset + tensor.bytes.size()}}};
+    offset += tensor.bytes.size();
+  }
+
+  std::string text;
+  try {
+    text = header.dump();
+  } catch (const json::exception& problem) {
+    throw Error(fmt::format("[write_safetensors] a name or metadata is no UTF-8 ({})", printable(problem.what())));
+  }
+  text.append((8 - text.size() % 8) % 8, ' ');
+  const std::uint64_t header_size = text.size();
+  if (header_size > longest_header) {
+    throw Error(fmt::format("[write_safetensors] the header has {} bytes; at most {} are allowed", header_size,
+                            longest_header));
+  }
+  std::vector<std::byte> file(length_bytes + header_size + offset);
+  auto end = file.begin();
+  const auto append = [&end](std::span<const std::byte> bytes) { end = std::ranges::copy(bytes, end).out; };
+  append(std::as_bytes(std::span(&header_size, 1)));
+  append(std::as_bytes(std::span(text)));
+  for (const auto* entry : order) append(entry->second.bytes);
+  return file;
+}
+
+void write_safetensors(const std::filesystem::path& path, const StateDict& state) {
+  write_file_atomically(path, serialize_safetensors(state));
+}
+
+}  // namespace nepenthe

@@ -1,0 +1,31 @@
+// The safetensors format (github.com/huggingface/safetensors): 8 bytes of header length, a JSON header with name,
+// dtype, shape and byte range of every tensor, then the bytes.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "engine/formats/host_tensor.h"
+
+namespace nepenthe {
+
+/// Tensors in the order of their bytes, and the metadata. Nothing in the file is trusted: header length, JSON, names,
+/// dtypes, shapes and byte ranges are checked, and every byte behind the header must belong to exactly one tensor.
+/// Throws Error, in one line: the file, what was wrong, what would be right.
+StateDict read_safetensors(const std::filesystem::path& path);
+
+/// The same from memory; `source` stands for the file in messages.
+StateDict parse_safetensors(std::span<const std::byte> file, std::string_view source);
+
+/// The file's bytes, equal for equal content whatever the order of the entries: header sorted by name and padded with
+/// spaces to 8 bytes, tensors by falling element size, then name, so that all are aligned. Throws Error for an empty or
+/// doubled name, or a shape that does not fit its bytes.
+std::vector<std::byte> serialize_safetensors(const StateDict& state);
+
+/// Writes that to a file in one step, as write_file_atomically does.
+void write_safetensors(const std::filesystem::path& path, const StateDict& state);
+
+}  // namespace nepenthe

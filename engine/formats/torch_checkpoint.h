@@ -1,0 +1,37 @@
+// PyTorch's zip checkpoints (.pt, .pth: what torch.save has written since version 1.6), read and written without it.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "engine/formats/host_tensor.h"
+
+namespace nepenthe {
+
+/// The tensors of a checkpoint, dense and in the checkpoint's order: of a dict of tensors at its top level, or else of
+/// one under 'state_dict', 'model_state_dict' or 'model'. Names are kept as they are. Nothing is executed and nothing
+/// is trusted: only tensors and containers are read (engine/formats/pickle.h), every member's CRC-32 is verified, and
+/// sizes are bounded by the file's own. Throws Error, in one line: the file, what was wrong, what would be right; also
+/// for the old format without zip, TorchScript archives and big-endian checkpoints.
+StateDict read_torch_checkpoint(const std::filesystem::path& path);
+
+/// The same from memory; `source` stands for the file in messages.
+StateDict parse_torch_checkpoint(std::span<const std::byte> file, std::string_view source);
+
+/// Weights of either kind, told apart by the file's first bytes: a PyTorch zip checkpoint or safetensors. Throws Error
+/// as the readers do, or where the file is neither.
+StateDict read_weights(const std::filesystem::path& path);
+
+/// The bytes of a checkpoint that torch.load, also with weights_only=True, reads as an OrderedDict of the tensors in
+/// their order: nothing compressed, every tensor with a storage of its own, aligned to 64 bytes as PyTorch does. Equal
+/// for equal entries; the metadata have no place in it. Throws Error for a doubled name or one that is no UTF-8, more
+/// than 64 dimensions, or a shape that does not fit its bytes.
+std::vector<std::byte> serialize_torch_checkpoint(const StateDict& state);
+
+/// Writes that to a file in one step, as write_file_atomically does.
+void write_torch_checkpoint(const std::filesystem::path& path, const StateDict& state);
+
+}  // namespace nepenthe

@@ -1,0 +1,64 @@
+// Measures cuDNN's engines for every convolution of a network, and writes down which are the fastest.
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "engine/base/error.h"
+#include "engine/conv_algorithms_file.h"
+#include "engine/trainer.h"
+#include "models/registry.h"
+#include "tools/common/made_up.h"
+#include "tools/common/program.h"
+#include "tools/common/progress.h"
+
+using namespace nepenthe;
+
+int main(int argc, char** argv) {
+  Program program("tune_convolutions",
+                  "Measures cuDNN's deterministic engines for a network's convolutions, for --conv-algorithms");
+  std::string model = "resnet32";
+  std::filesystem::path out;
+  std::vector<int> batches{128}, eval_batches{512};
+  CLI::App& app = program.app();
+  app.add_option("--model", model, "resnet20, resnet32, resnet44 or resnet56")->type_name("NAME");
+  app.add_option("--batch", batches, "Sizes of training batches, the last of an epoch too")
+      ->delimiter(',')
+      ->check(CLI::PositiveNumber);
+  app.add_option("--eval-batch", eval_batches, "Sizes of evaluated batches")
+      ->delimiter(',')
+      ->check(CLI::PositiveNumber);
+  app.add_option("--out", out, "The record to write (.json)")->type_name("FILE")->required();
+
+  return program.run(argc, argv, [&] {
+    constexpr int classes = 100;
+    require_writable_place(out, "--out");
+    refuse_existing(out, "--out");
+    Device& device = program.device();
+    device.measure_conv_algorithms();
+    const auto network = make_network(device, model, classes);
+    network->parameters().initialize({.seed = program.seed(), .purpose = purpose::initialization});
+    const int most = std::max(std::ranges::max(batches), std::ranges::max(eval_batches));
+    const ImageSet images = made_up_pictures(device, most, classes);
+    std::vector<std::int32_t> ids(most);
+    std::iota(ids.begin(), ids.end(), 0);
+    ProgressBar bar(program.quiet());
+    const auto first = [&](int count) { return std::vector<std::int32_t>(ids.begin(), ids.begin() + count); };
+    for (const int batch : eval_batches) predict(*network, images, first(batch), batch, "measuring engines", bar);
+    for (const int batch : batches) {
+      // What a measured convolution leaves is undefined, so the weights may be anything after this; the learning rate
+      // keeps them from growing.
+      const TrainingJob job{.ids = first(batch),
+                            .recipe = {.batch = batch, .lr = 1e-30, .weight_decay = 0},
+                            .stream = {.seed = program.seed()},
+                            .what = "measuring engines"};
+      network->parameters().initialize({.seed = program.seed(), .purpose = purpose::initialization});
+      train(*network, images, job, bar);
+    }
+    write_conv_algorithms(out, device.conv_algorithms(), device.description());
+    fmt::print("{} convolutions measured, their engines in {}; --conv-algorithms {} uses them\n",
+               device.conv_algorithms().size(), out.string(), out.string());
+    program.result()["convolutions"] = device.conv_algorithms().size();
+    program.result()["conv_algorithms_digest"] = digest(device.conv_algorithms());
+  });
+}
