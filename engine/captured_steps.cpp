@@ -2,7 +2,7 @@
 
 namespace nepenthe {
 
-void CapturedSteps::run(int kind, const std::function<void()>& step) {
+void CapturedSteps::run(const std::vector<int>& kind, const std::function<void()>& step) {
   const Device::StepScope scope(device_);
   const auto known = captures_.find(kind);
   if (device_.eager() || known == captures_.end()) {
@@ -16,7 +16,7 @@ void CapturedSteps::run(int kind, const std::function<void()>& step) {
   known->second->replay();
 }
 
-std::size_t CapturedSteps::launches(int kind) const {
+std::size_t CapturedSteps::launches(const std::vector<int>& kind) const {
   const auto known = captures_.find(kind);
   return known == captures_.end() || known->second == nullptr ? 0 : known->second->launches();
 }

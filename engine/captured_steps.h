@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <vector>
 
 #include "engine/device.h"
 #include "kernels/capture.h"
@@ -17,16 +18,16 @@ class CapturedSteps {
  public:
   explicit CapturedSteps(Device& device) : device_(device) {}
 
-  /// `step` must issue the same work whenever it is given the same kind (a batch size), and must not wait for results;
-  /// what changes between steps is in device memory. It is kept as long as this object.
-  void run(int kind, const std::function<void()>& step);
+  /// `step` must issue the same work whenever it is given the same kind (the sizes of its batches), and must not wait
+  /// for results; what changes between steps is in device memory. It is kept as long as this object.
+  void run(const std::vector<int>& kind, const std::function<void()>& step);
 
   /// Kernels and copies in a captured step of this kind; 0 where it is not captured or they are not counted.
-  std::size_t launches(int kind) const;
+  std::size_t launches(const std::vector<int>& kind) const;
 
  private:
   Device& device_;
-  std::map<int, std::unique_ptr<kernels::Capture>> captures_;  // null after the first step of a kind
+  std::map<std::vector<int>, std::unique_ptr<kernels::Capture>> captures_;  // null after the first step of a kind
 };
 
 }  // namespace nepenthe

@@ -20,10 +20,10 @@ BatchNorm2d::BatchNorm2d(ParameterLayout& layout, const std::string& name, int c
                .running_mean = layout.add(name + ".running_mean", Role::running_mean, {channels}),
                .running_var = layout.add(name + ".running_var", Role::running_var, {channels})} {}
 
-Linear::Linear(ParameterLayout& layout, const std::string& name, int in, int out)
+Linear::Linear(ParameterLayout& layout, const std::string& name, int in, int out, ParameterGroup group)
     : in_(in),
       out_(out),
-      weight_(layout.add(name + ".weight", Role::linear_weight, {out, in}, in)),
-      bias_(layout.add(name + ".bias", Role::linear_bias, {out}, in)) {}
+      weight_(layout.add(name + ".weight", Role::linear_weight, {out, in}, in, group)),
+      bias_(layout.add(name + ".bias", Role::linear_bias, {out}, in, group)) {}
 
 }  // namespace nepenthe

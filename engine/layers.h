@@ -43,7 +43,7 @@ class BatchNorm2d {
 /// `weight` (out, in), `bias` (out).
 class Linear {
  public:
-  Linear(ParameterLayout& layout, const std::string& name, int in, int out);
+  Linear(ParameterLayout& layout, const std::string& name, int in, int out, ParameterGroup group);
   Variable operator()(Pass& pass, Parameters& parameters, const Variable& x) const {
     return ops::linear(pass, x, parameters, weight_, bias_, out_);
   }

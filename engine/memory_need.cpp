@@ -34,7 +34,7 @@ std::string describe_memory_need(Device& device, const std::string& what, int ba
   constexpr double chunk = 32 << 20;  // the arena takes memory in pieces, so some of it stays unused
   const double needed = fixed + each * batch + chunk;
   const auto fitting = static_cast<int>(std::floor((0.9 * available - chunk - fixed) / each));
-  const std::string advice = fitting >= 1 && fitting < batch ? fmt::format("; --batch {} would fit", fitting) : "";
+  const std::string advice = fitting >= 1 && fitting < batch ? fmt::format("; a batch of {} would fit", fitting) : "";
   return fmt::format("{} with a batch of {} needs about {:.0f} MiB of GPU memory, {:.0f} MiB are to be had{}", what,
                      batch, mebibytes(needed), mebibytes(available), advice);
 }

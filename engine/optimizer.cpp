@@ -15,15 +15,13 @@ constexpr const char* steps_name = "optimizer.steps";
 
 }  // namespace
 
-Optimizer::Optimizer(Parameters& parameters, const Recipe& recipe) : parameters_(parameters), recipe_(recipe) {
+static_assert(parameter_groups.size() == kernels::StepControl::parameter_groups);
+
+Optimizer::Optimizer(Parameters& parameters, const Recipe& recipe, const std::uint8_t* mask)
+    : parameters_(parameters), recipe_(recipe), mask_(mask) {
   const std::size_t floats = parameters.layout().parameter_floats();
   const std::size_t moments = recipe.optimizer == OptimizerKind::adam ? 2 : 1;
   for (std::size_t i = 0; i < moments; ++i) moments_.emplace_back(parameters.device(), std::vector<float>(floats));
-
-  fc_begin_ = floats;
-  for (const ParameterSpec& spec : parameters.layout().specs()) {
-    if (spec.name == "fc.weight") fc_begin_ = spec.offset;
-  }
 }
 
 Optimizer::LearningRates Optimizer::learning_rates(double factor) const {
@@ -31,8 +29,11 @@ Optimizer::LearningRates Optimizer::learning_rates(double factor) const {
 }
 
 void Optimizer::step(const kernels::StepControl* control) {
-  const std::array<kernels::Segment, kernels::StepControl::parameter_groups> segments{
-      {{.begin = 0, .end = fc_begin_}, {.begin = fc_begin_, .end = parameters_.layout().parameter_floats()}}};
+  std::array<kernels::Segment, parameter_groups.size()> segments{};
+  for (const ParameterGroup group : parameter_groups) {
+    const auto [begin, end] = parameters_.layout().range(group);
+    segments[static_cast<std::size_t>(group)] = {.begin = begin, .end = end};
+  }
   const ProfiledRange range(parameters_.device(), "optimizer_step");
   std::visit(
       [&](auto& exec) {

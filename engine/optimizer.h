@@ -13,12 +13,12 @@ namespace nepenthe {
 
 class Optimizer {
  public:
-  /// Moments start at zero. Two parameter groups: the last layer (`fc.*`) and the rest. Keeps a reference to
-  /// parameters.
-  Optimizer(Parameters& parameters, const Recipe& recipe);
+  /// Moments start at zero. Keeps a reference to parameters. `mask`, where given, has a byte for each float of the
+  /// parameter buffer, on the device: where it is 0 neither the parameter nor its moments ever change.
+  Optimizer(Parameters& parameters, const Recipe& recipe, const std::uint8_t* mask = nullptr);
 
   using LearningRates = std::array<float, kernels::StepControl::parameter_groups>;
-  /// Of the parameter groups: the recipe's times `factor`.
+  /// By parameter group: the recipe's times `factor`.
   LearningRates learning_rates(double factor) const;
 
   /// One step; its number and learning rates are in `control`, in device memory.
@@ -32,7 +32,7 @@ class Optimizer {
   Parameters& parameters_;
   Recipe recipe_;
   std::vector<DeviceArray<float>> moments_;  // SGD: the velocity; Adam: first and second moment
-  std::size_t fc_begin_ = 0;                 // where the last layer starts in the flat buffers
+  const std::uint8_t* mask_;
 };
 
 }  // namespace nepenthe

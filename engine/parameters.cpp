@@ -5,9 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <functional>
 #include <numbers>
-#include <numeric>
 #include <set>
 
 #include "engine/base/error.h"
@@ -16,8 +14,6 @@
 
 namespace nepenthe {
 namespace {
-
-bool is_statistic(Role role) { return role == Role::running_mean || role == Role::running_var; }
 
 /// Calls visit(position in PyTorch's order, position in ours) for every element of a tensor.
 template <class Visit>
@@ -63,22 +59,6 @@ float initial_value(const ParameterSpec& spec, const RandomStream& stream, std::
 }
 
 }  // namespace
-
-int ParameterLayout::add(std::string name, Role role, std::vector<std::int64_t> shape, std::int64_t fan_in) {
-  constexpr std::size_t alignment = 16;
-  const auto size = static_cast<std::size_t>(
-      std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<std::int64_t>()));
-  std::size_t& end = is_statistic(role) ? statistic_floats_ : parameter_floats_;
-  specs_.push_back({std::move(name), role, std::move(shape), fan_in, end, size});
-  end += (size + alignment - 1) / alignment * alignment;
-  return static_cast<int>(specs_.size()) - 1;
-}
-
-std::int64_t ParameterLayout::parameter_count() const {
-  std::int64_t count = 0;
-  for (const ParameterSpec& spec : specs_) count += is_statistic(spec.role) ? 0 : static_cast<std::int64_t>(spec.size);
-  return count;
-}
 
 Parameters::Parameters(Device& device, ParameterLayout layout)
     : device_(&device),

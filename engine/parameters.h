@@ -1,50 +1,16 @@
-// The state of a model: parameters and gradients each in one flat buffer, running statistics in a third, so that an
+// The numbers of a model: parameters and gradients each in one flat buffer, running statistics in a third, so that an
 // optimiser is one launch, and several models at a constant stride are one more index.
 #pragma once
 
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "engine/base/philox.h"
 #include "engine/device.h"
 #include "engine/formats/host_tensor.h"
-#include "engine/tape.h"
+#include "engine/parameter_layout.h"
 
 namespace nepenthe {
-
-/// How a tensor of the state is initialised, and (for filters) laid out.
-enum class Role { conv_weight, norm_weight, norm_bias, linear_weight, linear_bias, running_mean, running_var };
-
-/// One named tensor of the state. `shape` is PyTorch's; filters lie in memory as (K, R, S, C) where PyTorch's order is
-/// (K, C, R, S). `offset` counts floats, in the parameter buffer or (running_*) in the statistics buffer.
-struct ParameterSpec {
-  std::string name;
-  Role role;
-  std::vector<std::int64_t> shape;
-  std::int64_t fan_in;  // of linear layers, for the initialisation
-  std::size_t offset;
-  std::size_t size;
-};
-
-/// Where each tensor stands; the same for every model of an architecture. Each tensor starts at a multiple of 16
-/// floats; what lies between stays zero.
-class ParameterLayout {
- public:
-  /// Adds a tensor and returns its index in specs().
-  int add(std::string name, Role role, std::vector<std::int64_t> shape, std::int64_t fan_in = 0);
-
-  const std::vector<ParameterSpec>& specs() const { return specs_; }
-  std::size_t parameter_floats() const { return parameter_floats_; }
-  std::size_t statistic_floats() const { return statistic_floats_; }
-  /// Trainable numbers, without padding.
-  std::int64_t parameter_count() const;
-
- private:
-  std::vector<ParameterSpec> specs_;
-  std::size_t parameter_floats_ = 0;
-  std::size_t statistic_floats_ = 0;
-};
 
 /// Where an op's backward writes the gradient of a parameter, and whether one is already there to add to.
 struct ParameterGradient {
@@ -56,6 +22,8 @@ struct ParameterGradient {
 class Parameters {
  public:
   Parameters(Device& device, ParameterLayout layout);
+  Parameters(const Parameters&) = delete;
+  Parameters& operator=(const Parameters&) = delete;
 
   const ParameterLayout& layout() const { return layout_; }
   Device& device() const { return *device_; }

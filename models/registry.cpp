@@ -21,9 +21,9 @@ std::vector<std::string> model_names() {
   return names;
 }
 
-std::unique_ptr<Network> make_network(Device& device, std::string_view name, int classes) {
+std::shared_ptr<const Architecture> make_architecture(std::string_view name, int classes) {
   for (const int depth : cifar_depths) {
-    if (name == fmt::format("resnet{}", depth)) return make_resnet_cifar(device, depth, classes);
+    if (name == fmt::format("resnet{}", depth)) return make_resnet_cifar(depth, classes);
   }
   throw UsageError(fmt::format("unknown model \"{}\"; known are {}", name, fmt::join(model_names(), ", ")));
 }

@@ -1,4 +1,4 @@
-// Networks by name.
+// Architectures by name.
 #pragma once
 
 #include <memory>
@@ -6,15 +6,14 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/network.h"
+#include "engine/architecture.h"
 
 namespace nepenthe {
 
 /// "resnet20", "resnet32", …
 std::vector<std::string> model_names();
 
-/// A network with undefined weights: initialise or load them. Throws UsageError for a name that is not there, listing
-/// those that are.
-std::unique_ptr<Network> make_network(Device& device, std::string_view name, int classes);
+/// Throws UsageError for a name that is not there, listing those that are.
+std::shared_ptr<const Architecture> make_architecture(std::string_view name, int classes);
 
 }  // namespace nepenthe

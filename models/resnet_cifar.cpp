@@ -50,14 +50,19 @@ struct BasicBlock {
   }
 };
 
-class ResNetCifar : public Network {
+class ResNetCifar : public Architecture {
  public:
-  ResNetCifar(Device& device, int depth, int classes) : ResNetCifar(device, depth, classes, ParameterLayout()) {}
+  ResNetCifar(int depth, int classes)
+      : Architecture(fmt::format("resnet{}", depth), classes),
+        conv1_(layout_, "conv1", 3, 16, 3, 1),
+        norm1_(layout_, "bn1", 16),
+        blocks_(make_blocks(layout_, (depth - 2) / 6)),
+        fc_(layout_, "fc", 64, classes, ParameterGroup::head) {}
 
-  Variable forward(Pass& pass, const Variable& images) override {
-    Variable x = norm1_(pass, parameters_, conv1_(pass, parameters_, images), true);
-    for (const BasicBlock& block : blocks_) x = block(pass, parameters_, x);
-    return fc_(pass, parameters_, ops::global_avg_pool(pass, x));
+  Variable forward(Pass& pass, Parameters& parameters, const Variable& images) const override {
+    Variable x = norm1_(pass, parameters, conv1_(pass, parameters, images), true);
+    for (const BasicBlock& block : blocks_) x = block(pass, parameters, x);
+    return fc_(pass, parameters, ops::global_avg_pool(pass, x));
   }
 
   std::int64_t multiply_adds(int image_side) const override {
@@ -67,21 +72,7 @@ class ResNetCifar : public Network {
     return total + fc_.multiply_adds();
   }
 
-  const std::string& architecture() const override { return architecture_; }
-  int classes() const override { return classes_; }
-  Parameters& parameters() override { return parameters_; }
-
  private:
-  // The layers fill the layout while they are built, before the buffers are made from it.
-  ResNetCifar(Device& device, int depth, int classes, ParameterLayout layout)
-      : architecture_(fmt::format("resnet{}", depth)),
-        classes_(classes),
-        conv1_(layout, "conv1", 3, 16, 3, 1),
-        norm1_(layout, "bn1", 16),
-        blocks_(make_blocks(layout, (depth - 2) / 6)),
-        fc_(layout, "fc", 64, classes),
-        parameters_(device, std::move(layout)) {}
-
   static std::vector<BasicBlock> make_blocks(ParameterLayout& layout, int blocks_a_stage) {
     std::vector<BasicBlock> blocks;
     int in = 16;
@@ -96,19 +87,16 @@ class ResNetCifar : public Network {
     return blocks;
   }
 
-  std::string architecture_;
-  int classes_;
   Conv2d conv1_;
   BatchNorm2d norm1_;
   std::vector<BasicBlock> blocks_;
   Linear fc_;
-  Parameters parameters_;
 };
 
 }  // namespace
 
-std::unique_ptr<Network> make_resnet_cifar(Device& device, int depth, int classes) {
-  return std::make_unique<ResNetCifar>(device, depth, classes);
+std::shared_ptr<const Architecture> make_resnet_cifar(int depth, int classes) {
+  return std::make_shared<ResNetCifar>(depth, classes);
 }
 
 }  // namespace nepenthe

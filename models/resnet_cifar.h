@@ -5,11 +5,11 @@
 
 #include <memory>
 
-#include "engine/network.h"
+#include "engine/architecture.h"
 
 namespace nepenthe {
 
 /// `depth` is 6n + 2. Tensors carry torchvision's names: conv1, bn1, layer1.0.conv1, layer2.0.downsample.0, fc …
-std::unique_ptr<Network> make_resnet_cifar(Device& device, int depth, int classes);
+std::shared_ptr<const Architecture> make_resnet_cifar(int depth, int classes);
 
 }  // namespace nepenthe

@@ -2,38 +2,43 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "engine/base/error.h"
 #include "engine/formats/torch_checkpoint.h"
 
 namespace nepenthe {
 namespace {
 
-void load(const std::filesystem::path& file, Network& network, const StateDict& state) {
+void load(const std::filesystem::path& file, ModelState& model, const StateDict& state) {
   try {
-    network.parameters().load_state_dict(state);
+    model.load_state_dict(state);
   } catch (const Error& error) {
-    throw Error(fmt::format("{}: not weights of {} with {} classes: {}", file.string(), network.architecture(),
-                            network.classes(), error.what()));
+    throw Error(fmt::format("{}: not weights of {} with {} classes: {}", file.string(), model.architecture().name(),
+                            model.architecture().classes(), error.what()));
   }
 }
 
 }  // namespace
 
-void load_weights(const std::filesystem::path& file, Network& network) { load(file, network, read_weights(file)); }
+void load_weights(const std::filesystem::path& file, ModelState& model) { load(file, model, read_weights(file)); }
 
-void load_start_weights(const std::filesystem::path& file, Network& network) {
+void load_start_weights(const std::filesystem::path& file, ModelState& model) {
   StateDict state = read_weights(file);
-  const StateDict fresh = network.parameters().state_dict();
-  const HostTensor* bias = state.find("fc.bias");
-  const bool same_classes = bias != nullptr && bias->shape == fresh.find("fc.bias")->shape;
-  if (bias != nullptr && !same_classes) {
-    for (auto& [tensor_name, tensor] : state.entries) {
-      if (tensor_name.starts_with("fc.")) {
-        if (const HostTensor* own = fresh.find(tensor_name)) tensor = *own;
+  const auto of_another_shape = [&](const ParameterSpec& spec) {
+    const HostTensor* tensor = state.find(spec.name);
+    return spec.group == ParameterGroup::head && tensor != nullptr && tensor->shape != spec.shape;
+  };
+  if (std::ranges::any_of(model.layout().specs(), of_another_shape)) {
+    const StateDict fresh = model.state_dict();
+    for (const ParameterSpec& spec : model.layout().specs()) {
+      if (spec.group != ParameterGroup::head) continue;
+      for (auto& [tensor_name, tensor] : state.entries) {
+        if (tensor_name == spec.name) tensor = *fresh.find(spec.name);
       }
     }
   }
-  load(file, network, state);
+  load(file, model, state);
 }
 
 }  // namespace nepenthe

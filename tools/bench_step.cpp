@@ -10,7 +10,9 @@
 
 #include "engine/base/error.h"
 #include "engine/conv_algorithms_file.h"
-#include "engine/trainer.h"
+#include "engine/prediction.h"
+#include "engine/step_profile.h"
+#include "engine/training.h"
 #include "models/registry.h"
 #include "tools/common/made_up.h"
 #include "tools/common/program.h"
@@ -81,8 +83,8 @@ int main(int argc, char** argv) {
     constexpr int classes = 100;
     Device& device = program.device();
     if (group == 0) group = device.waits_for_results() ? 100 : 1;
-    const auto network = make_network(device, model, classes);
-    network->parameters().initialize({.seed = program.seed(), .purpose = purpose::initialization});
+    ModelState state(device, make_architecture(model, classes));
+    state.initialize({.seed = program.seed(), .purpose = purpose::initialization});
     const int samples = batch * group;
     const ImageSet images = made_up_pictures(device, samples, classes);
     std::vector<std::int32_t> ids(samples);
@@ -92,14 +94,14 @@ int main(int argc, char** argv) {
     kernels::RangeTimes profile;
     if (mode == "train") {
       // An epoch is a group, so the order of an epoch, gather and augmentation are timed too.
-      const TrainingJob job{.ids = ids,
-                            .recipe = {.epochs = warmup + steps, .batch = batch, .lr = 0.01},
+      const TrainingJob job{.recipe = {.epochs = warmup + steps, .batch = batch, .lr = 0.01},
                             .stream = {.seed = program.seed()},
                             .what = model};
-      launches = train(*network, images, job, clock).launches;
-      if (device.waits_for_results() && group >= 3) profile = profile_step(*network, images, job);
+      CrossEntropy objective(images, ids, batch);
+      launches = train(state, objective, job, clock).launches;
+      if (device.waits_for_results() && group >= 3) profile = profile_step(state, images, ids, job.recipe);
     } else {
-      for (int turn = 0; turn < warmup + steps; ++turn) predict(*network, images, ids, batch, model, clock);
+      for (int turn = 0; turn < warmup + steps; ++turn) predict(state, images, ids, batch, model, clock);
     }
     std::vector<double> times(clock.milliseconds.begin() + warmup, clock.milliseconds.end());
     std::ranges::sort(times);

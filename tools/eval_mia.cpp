@@ -55,7 +55,7 @@ void attack_subject(Program& program, const SubjectOptions& options, const MiaSe
   auto& json = program.result();
   json["forget"] = subject.forget.size();
   if (!subject.run) {
-    const auto predictions = evaluator.predict(*subject.network, sets, subject.network->architecture(), bar);
+    const auto predictions = evaluator.predict(*subject.model, sets, subject.model->architecture().name(), bar);
     attack_one(program, membership_inference(predictions.at("forget").losses, predictions.at("test").losses, settings));
     return;
   }

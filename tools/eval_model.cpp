@@ -60,7 +60,7 @@ void evaluate_network(Program& program, const Subject& subject, const std::vecto
   ProgressBar bar(program.quiet());
   const Evaluator evaluator(program.device(), subject.dataset);
   const auto began = std::chrono::steady_clock::now();
-  const auto predictions = evaluator.predict(*subject.network, sets, subject.network->architecture(), bar);
+  const auto predictions = evaluator.predict(*subject.model, sets, subject.model->architecture().name(), bar);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   Table table({"split", "samples", "top-1", "top-5", "loss"});
   auto& splits = program.result()["splits"];

@@ -92,10 +92,9 @@ std::string forget_table(const std::vector<Row>& rows) {
   return table.text();
 }
 
-nlohmann::ordered_json row_json(const Row& row, const std::vector<EvaluationSet>& sets, const SisaRun& run,
-                                Device& device) {
+nlohmann::ordered_json row_json(const Row& row, const std::vector<EvaluationSet>& sets, const SisaRun& run) {
   nlohmann::ordered_json json{{"name", row.name}};
-  json["cost"] = run_cost_json(run, device, row.cost, row.scores.seconds);
+  json["cost"] = run_cost_json(run, row.cost, row.scores.seconds);
   json.update(accuracy_json(row.scores, sets));
   json["mia"] = mia_json(row.mia);
   return json;
@@ -139,7 +138,7 @@ int main(int argc, char** argv) {
     refuse_existing(out, "--out");
     config.seed = program.seed();
     Device& device = program.device();
-    make_network(device, config.model, 10);  // an unknown name is told before the data is read
+    make_architecture(config.model, 10);  // an unknown name is told before the data is read
     const Dataset dataset = read_dataset(data);
     const int samples = dataset.train.count();
     if (forget.empty()) forget = fmt::format("range:{}-{}", samples * 2 / 5, samples * 3 / 5);
@@ -181,7 +180,7 @@ int main(int argc, char** argv) {
     auto& json = program.result();
     json["run"] = run_json(run);
     json["forget"] = {{"spec", forget}, {"samples", forgotten.size()}};
-    for (const Row& row : rows) json["rows"].push_back(row_json(row, study.sets, run, device));
+    for (const Row& row : rows) json["rows"].push_back(row_json(row, study.sets, run));
     json["identical_checkpoints"] = {{"same", same}, {"files", files}};
     write_file_atomically(out / "study.json", json.dump(2) + "\n");
   });

@@ -30,7 +30,7 @@ SisaRun create_run(Program& program, const Options& options) {
                                  options.config.epochs.size(), options.slices));
   }
   refuse_existing(options.out, "--out");
-  make_network(program.device(), options.config.model, 10);  // an unknown name is told before the data is read
+  make_architecture(options.config.model, 10);  // an unknown name is told before the data is read
   const Dataset dataset = read_dataset(options.data);
   const std::vector<std::int32_t> permutation = make_permutation(dataset.train.count(), options.config.seed);
   std::vector<std::int32_t> excluded;
@@ -108,6 +108,6 @@ int main(int argc, char** argv) {
     auto& json = program.result();
     json["run"] = run_json(run);
     json.update(accuracy_json(scores, sets));
-    json["cost"] = run_cost_json(run, program.device(), cost, scores.seconds);
+    json["cost"] = run_cost_json(run, cost, scores.seconds);
   });
 }

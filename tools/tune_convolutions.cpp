@@ -6,7 +6,8 @@
 
 #include "engine/base/error.h"
 #include "engine/conv_algorithms_file.h"
-#include "engine/trainer.h"
+#include "engine/prediction.h"
+#include "engine/training.h"
 #include "models/registry.h"
 #include "tools/common/made_up.h"
 #include "tools/common/program.h"
@@ -36,24 +37,24 @@ int main(int argc, char** argv) {
     refuse_existing(out, "--out");
     Device& device = program.device();
     device.measure_conv_algorithms();
-    const auto network = make_network(device, model, classes);
-    network->parameters().initialize({.seed = program.seed(), .purpose = purpose::initialization});
+    ModelState state(device, make_architecture(model, classes));
+    state.initialize({.seed = program.seed(), .purpose = purpose::initialization});
     const int most = std::max(std::ranges::max(batches), std::ranges::max(eval_batches));
     const ImageSet images = made_up_pictures(device, most, classes);
     std::vector<std::int32_t> ids(most);
     std::iota(ids.begin(), ids.end(), 0);
     ProgressBar bar(program.quiet());
     const auto first = [&](int count) { return std::vector<std::int32_t>(ids.begin(), ids.begin() + count); };
-    for (const int batch : eval_batches) predict(*network, images, first(batch), batch, "measuring engines", bar);
+    for (const int batch : eval_batches) predict(state, images, first(batch), batch, "measuring engines", bar);
     for (const int batch : batches) {
       // What a measured convolution leaves is undefined, so the weights may be anything after this; the learning rate
       // keeps them from growing.
-      const TrainingJob job{.ids = first(batch),
-                            .recipe = {.batch = batch, .lr = 1e-30, .weight_decay = 0},
+      const TrainingJob job{.recipe = {.batch = batch, .lr = 1e-30, .weight_decay = 0},
                             .stream = {.seed = program.seed()},
                             .what = "measuring engines"};
-      network->parameters().initialize({.seed = program.seed(), .purpose = purpose::initialization});
-      train(*network, images, job, bar);
+      state.initialize({.seed = program.seed(), .purpose = purpose::initialization});
+      CrossEntropy objective(images, first(batch), batch);
+      train(state, objective, job, bar);
     }
     write_conv_algorithms(out, device.conv_algorithms(), device.description());
     fmt::print("{} convolutions measured, their engines in {}; --conv-algorithms {} uses them\n",

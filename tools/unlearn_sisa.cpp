@@ -59,6 +59,6 @@ int main(int argc, char** argv) {
                grouped(static_cast<std::int64_t>(run.forgotten().size())), grouped(cost.sample_passes),
                duration(cost.train_seconds));
     json["run"] = run_json(run);
-    json["cost"] = run_cost_json(run, program.device(), cost, 0);
+    json["cost"] = run_cost_json(run, cost, 0);
   });
 }

@@ -68,14 +68,14 @@ Evaluator::Evaluator(Device& device, const Dataset& dataset)
       train_(device, dataset.train.pixels, dataset.train.labels, dataset.normalization),
       test_(device, dataset.test.pixels, dataset.test.labels, dataset.normalization) {}
 
-std::map<std::string, Predictions> Evaluator::predict(Network& network, const std::vector<EvaluationSet>& sets,
+std::map<std::string, Predictions> Evaluator::predict(ModelState& model, const std::vector<EvaluationSet>& sets,
                                                       const std::string& what, Observer& observer) const {
   std::map<std::string, Predictions> results;
   std::vector<std::int32_t> needed;  // of the training data
   for (const EvaluationSet& set : sets) {
     if (set.test) {
       results[set.name] =
-          nepenthe::predict(network, test_, set.ids, evaluation_batch, what + " on the test set", observer);
+          nepenthe::predict(model, test_, set.ids, evaluation_batch, what + " on the test set", observer);
     } else {
       std::vector<std::int32_t> both;
       std::ranges::set_union(needed, set.ids, std::back_inserter(both));
@@ -84,7 +84,7 @@ std::map<std::string, Predictions> Evaluator::predict(Network& network, const st
   }
   if (needed.empty()) return results;
   const Predictions train =
-      nepenthe::predict(network, train_, needed, evaluation_batch, what + " on the training set", observer);
+      nepenthe::predict(model, train_, needed, evaluation_batch, what + " on the training set", observer);
   for (const EvaluationSet& set : sets) {
     if (!set.test) results[set.name] = select(train, needed, set.ids);
   }

@@ -9,8 +9,8 @@
 
 #include "data/dataset.h"
 #include "engine/image_set.h"
-#include "engine/network.h"
-#include "engine/trainer.h"
+#include "engine/model_state.h"
+#include "engine/prediction.h"
 
 namespace nepenthe {
 
@@ -33,7 +33,7 @@ class Evaluator {
 
   /// By set name, samples in the sets' order. Each picture is computed once, also where sets overlap. `what` is for the
   /// progress.
-  std::map<std::string, Predictions> predict(Network& network, const std::vector<EvaluationSet>& sets,
+  std::map<std::string, Predictions> predict(ModelState& model, const std::vector<EvaluationSet>& sets,
                                              const std::string& what, Observer& observer) const;
 
   Device& device() const { return device_; }

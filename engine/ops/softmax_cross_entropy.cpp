@@ -5,7 +5,7 @@
 
 namespace nepenthe::ops {
 
-SampleScores softmax_cross_entropy(Pass& pass, const Variable& logits, const std::int32_t* labels) {
+SampleScores softmax_cross_entropy(Pass& pass, const Variable& logits, const std::int32_t* labels, double weight) {
   const kernels::LogitsShape shape{.rows = logits->value.shape().n, .classes = logits->value.shape().c};
   Device& device = pass.device;
   SampleScores scores{.losses = Tensor(device, {shape.rows, 1, 1, 1}),
@@ -17,14 +17,14 @@ SampleScores softmax_cross_entropy(Pass& pass, const Variable& logits, const std
                                                logits->value.data(), labels);
       },
       device.exec());
-  if (pass.tape != nullptr) {
-    pass.tape->push([&device, logits, labels, shape] {
+  if (pass.tape != nullptr && weight != 0) {
+    pass.tape->push([&device, logits, labels, shape, weight] {
       const Tensor dlogits = sole_gradient(device, *logits);
       const ProfiledRange range(device, "softmax_cross_entropy_backward");
       std::visit(
           [&](auto& exec) {
             kernels::softmax_cross_entropy_backward(exec, shape, dlogits.data(), logits->value.data(), labels,
-                                                    1.0f / static_cast<float>(shape.rows));
+                                                    static_cast<float>(weight) / static_cast<float>(shape.rows));
           },
           device.exec());
     });

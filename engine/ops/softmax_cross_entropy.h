@@ -12,8 +12,8 @@ struct SampleScores {
   DeviceArray<std::int32_t> ranks;  // (N), of the true class: 0 is right
 };
 
-/// Scores of logits (N, 1, 1, classes), with labels (N) on the device, which must outlive the tape. The end of a pass:
-/// its backward starts from the gradient 1 of the mean loss.
-SampleScores softmax_cross_entropy(Pass& pass, const Variable& logits, const std::int32_t* labels);
+/// Scores of logits (N, 1, 1, classes), with labels (N) on the device, which must outlive the tape. An end of the
+/// network: its backward starts from the gradient `weight` of the mean loss, and is none where that is 0.
+SampleScores softmax_cross_entropy(Pass& pass, const Variable& logits, const std::int32_t* labels, double weight = 1);
 
 }  // namespace nepenthe::ops

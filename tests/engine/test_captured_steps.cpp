@@ -8,7 +8,9 @@
 #include "engine/base/error.h"
 #include "engine/base/file.h"
 #include "engine/formats/safetensors.h"
-#include "engine/trainer.h"
+#include "engine/prediction.h"
+#include "engine/step_profile.h"
+#include "engine/training.h"
 #include "golden.h"
 #include "models/registry.h"
 
@@ -28,7 +30,7 @@ ImageSet coloured_images(Device& device, int count) {
   return ImageSet(device, pixels, labels, {.mean = {0.5f, 0.4f, 0.6f}, .std = {0.25f, 0.3f, 0.2f}});
 }
 
-struct Losses : Observer {
+struct LossLog : Observer {
   std::vector<double> running;
   void progress(const Progress& p) override { running.push_back(p.loss); }
   bool every_step() override { return true; }
@@ -45,20 +47,20 @@ Outcome train_and_predict(DeviceSettings settings) {
   constexpr int samples = 44;  // batches of 16, 16, 12: two kinds of steps, each eager, captured and replayed
   Device device(settings);
   const ImageSet images = coloured_images(device, samples);
-  const auto network = make_network(device, "resnet20", 5);
-  network->parameters().initialize({.seed = 1, .purpose = purpose::initialization});
+  const auto network = std::make_unique<ModelState>(device, make_architecture("resnet20", 5));
+  network->initialize({.seed = 1, .purpose = purpose::initialization});
   std::vector<std::int32_t> ids(samples);
   std::iota(ids.begin(), ids.end(), 0);
-  const TrainingJob job{.ids = ids,
-                        .recipe = {.epochs = 3, .batch = 16, .lr = 0.02},
+  const TrainingJob job{.recipe = {.epochs = 3, .batch = 16, .lr = 0.02},
                         .stream = {.seed = 5},
                         .what = "training",
                         .state_file = {},
                         .identity = {}};
-  Losses losses;
-  const TrainingResult result = train(*network, images, job, losses);
+  LossLog losses;
+  CrossEntropy objective(images, ids, job.recipe.batch);
+  const TrainingResult result = train(*network, objective, job, losses);
   Observer silent;
-  return {.state = serialize_safetensors(network->parameters().state_dict()),
+  return {.state = serialize_safetensors(network->state_dict()),
           .logits = predict(*network, images, ids, 12, "", silent).logits,
           .losses = losses.running,
           .launches = result.launches};
@@ -109,10 +111,11 @@ TEST_CASE("captured steps: a training's losses follow the CPU's") {
 TEST_CASE("captured steps: a profile names every op of a step, as often as it is there") {
   Device device(test_device());
   const ImageSet images = coloured_images(device, 12);
-  const auto network = make_network(device, "resnet20", 5);
-  network->parameters().initialize({.seed = 1});
-  TrainingJob job{.ids = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, .recipe = {.batch = 4, .lr = 0.02}};
-  const kernels::RangeTimes times = profile_step(*network, images, job);
+  const auto network = std::make_unique<ModelState>(device, make_architecture("resnet20", 5));
+  network->initialize({.seed = 1});
+  const std::vector<std::int32_t> ids{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+  Recipe recipe{.batch = 4, .lr = 0.02};
+  const kernels::RangeTimes times = profile_step(*network, images, ids, recipe);
   if (!device.waits_for_results()) {
     CHECK(times.empty());
   } else {
@@ -123,8 +126,8 @@ TEST_CASE("captured steps: a profile names every op of a step, as often as it is
     CHECK(times.at("optimizer_step").count == 1);
     for (const auto& [op, time] : times) CHECK(time.milliseconds > 0);
   }
-  job.recipe.batch = 5;
-  CHECK_THROWS_AS(profile_step(*network, images, job), std::invalid_argument);
+  recipe.batch = 5;
+  CHECK_THROWS_AS(profile_step(*network, images, ids, recipe), std::invalid_argument);
 }
 
 }  // namespace

@@ -157,7 +157,7 @@ TEST_CASE("layers: linear") {
   CHECK(relative_error(g.db, of("db")) <= float64_tolerance);
 
   Bench bench;
-  const Linear linear(bench.layout, "fc", 7, 3);
+  const Linear linear(bench.layout, "fc", 7, 3, ParameterGroup::head);
   bench.put(0, of("w"));
   bench.put(1, of("b"));
   Pass pass = bench.pass(true);

@@ -41,7 +41,10 @@ class Subject {
   }
   static ParameterLayout layout_of(const std::vector<std::string>& names) {
     ParameterLayout layout;
-    for (const std::string& name : names) layout.add(name, Role::linear_weight, {count}, 1);
+    for (const std::string& name : names) {
+      const auto group = name.starts_with("fc.") ? ParameterGroup::head : ParameterGroup::backbone;
+      layout.add(name, Role::linear_weight, {count}, 1, group);
+    }
     return layout;
   }
   void put(float* buffer, std::size_t tensor, const std::vector<float>& values) {

@@ -36,27 +36,27 @@ TEST_CASE("schedule_factor: PyTorch's CosineAnnealingLR, stepped once an epoch")
   MESSAGE("cosine: within ", worst, " of the initial rate");
 }
 
-TEST_CASE("recipe: what no optimisation can use is refused, by its option's name") {
+TEST_CASE("recipe: what no optimisation can use is refused, by name") {
   check(Recipe{});
   constexpr double nan = std::numeric_limits<double>::quiet_NaN(), infinite = std::numeric_limits<double>::infinity();
-  const auto refuse = [](const char* option, const std::function<void(Recipe&)>& spoil) {
+  const auto refuse = [](const char* setting, const std::function<void(Recipe&)>& spoil) {
     Recipe recipe;
     spoil(recipe);
-    CAPTURE(option);
-    NEPENTHE_CHECK_MESSAGE(UsageError, check(recipe), option);
+    CAPTURE(setting);
+    NEPENTHE_CHECK_MESSAGE(UsageError, check(recipe), setting);
   };
-  refuse("--epochs 0", [](Recipe& r) { r.epochs = 0; });
-  refuse("--batch -1", [](Recipe& r) { r.batch = -1; });
+  refuse("epochs 0", [](Recipe& r) { r.epochs = 0; });
+  refuse("batch -1", [](Recipe& r) { r.batch = -1; });
   for (const double bad : {0.0, -0.1, nan, infinite}) {
-    refuse("--lr", [&](Recipe& r) { r.lr = bad; });
-    refuse("--fc-lr", [&](Recipe& r) { r.fc_lr = bad; });
+    refuse("learning rate", [&](Recipe& r) { r.lr = bad; });
+    refuse("learning rate of the head", [&](Recipe& r) { r.fc_lr = bad; });
   }
-  for (const double bad : {-0.1, 1.0, nan}) refuse("--momentum", [&](Recipe& r) { r.momentum = bad; });
+  for (const double bad : {-0.1, 1.0, nan}) refuse("momentum", [&](Recipe& r) { r.momentum = bad; });
   for (const double bad : {-0.1, 1.5, nan})
-    refuse("--dampening", [&](Recipe& r) { r.dampening = bad, r.nesterov = false; });
-  for (const double bad : {-1e-9, nan, infinite}) refuse("--weight-decay", [&](Recipe& r) { r.weight_decay = bad; });
-  refuse("--nesterov", [](Recipe& r) { r.momentum = 0; });
-  refuse("--nesterov", [](Recipe& r) { r.dampening = 0.1; });
+    refuse("dampening", [&](Recipe& r) { r.dampening = bad, r.nesterov = false; });
+  for (const double bad : {-1e-9, nan, infinite}) refuse("weight decay", [&](Recipe& r) { r.weight_decay = bad; });
+  refuse("Nesterov's momentum", [](Recipe& r) { r.momentum = 0; });
+  refuse("Nesterov's momentum", [](Recipe& r) { r.dampening = 0.1; });
 
   Recipe adam;
   adam.optimizer = OptimizerKind::adam;

@@ -61,7 +61,7 @@ struct Net {
       side{layout, "side", channels, channels, 1, 1};
   BatchNorm2d norm1{layout, "norm1", channels}, norm2{layout, "norm2", channels}, norm3{layout, "norm3", channels},
       norm4{layout, "norm4", channels};
-  Linear fc{layout, "fc", channels, classes};
+  Linear fc{layout, "fc", channels, classes, ParameterGroup::head};
 
   Variable forward(Pass& pass, Parameters& parameters, const Variable& x) const {
     const Variable a = norm1(pass, parameters, stem(pass, parameters, x), true);

@@ -8,7 +8,7 @@
 
 #include "data/dataset.h"
 #include "engine/base/file.h"
-#include "engine/trainer.h"
+#include "engine/prediction.h"
 #include "golden.h"
 #include "models/registry.h"
 #include "models/weights.h"
@@ -28,7 +28,7 @@ TEST_CASE("checkpoint: the pre-trained ResNet56 on CIFAR-100's test pictures") {
   const Dataset data = read_dataset(*folder);
   REQUIRE(data.test.count() == 10000);
   const ImageSet images(device, data.test.pixels, data.test.labels, data.normalization);
-  const auto network = make_network(device, "resnet56", data.classes);
+  const auto network = std::make_unique<ModelState>(device, make_architecture("resnet56", data.classes));
   load_weights(*weights, *network);
   std::vector<std::int32_t> ids(full ? 10000 : 2000);
   std::iota(ids.begin(), ids.end(), 0);
@@ -56,9 +56,9 @@ TEST_CASE("checkpoint: the safetensors package reads our file, with the same byt
     return;
   }
   Device device(test_device());
-  const auto network = make_network(device, "resnet20", 100);
-  network->parameters().initialize({.seed = 1});
-  StateDict state = network->parameters().state_dict();
+  const auto network = std::make_unique<ModelState>(device, make_architecture("resnet20", 100));
+  network->initialize({.seed = 1});
+  StateDict state = network->state_dict();
   const std::vector<std::int64_t> steps{-3, 1LL << 60};
   state.add("steps", HostTensor::from({2}, steps));
   state.add("scalar", HostTensor::from({}, std::span(steps).first(1)));

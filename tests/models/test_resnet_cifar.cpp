@@ -5,6 +5,7 @@
 #include <cmath>
 #include <string>
 
+#include "engine/model_state.h"
 #include "engine/ops/softmax_cross_entropy.h"
 #include "formula.h"
 
@@ -39,13 +40,13 @@ double digest_error(const Golden& golden, const std::string& prefix, std::size_t
 void check_backend(const Golden& golden, const std::string& prefix, const FormulaBatch& batch,
                    reference::ResNetCifar& exact, double exact_loss) {
   Device device(test_device());
-  const auto network = make_resnet_cifar(device, 32, 100);
+  const auto network = std::make_unique<ModelState>(device, make_resnet_cifar(32, 100));
   reference::ResNetCifar start = formula_network(32);
-  network->parameters().load_state_dict(state_of(start));
+  network->load_state_dict(state_of(start));
 
   Tape tape;
   Pass pass{.device = device, .training = true, .tape = &tape};
-  network->parameters().begin_pass();
+  network->begin_pass();
   const DeviceArray<std::int32_t> labels(device, batch.labels);
   const Variable logits = network->forward(pass, make_variable(upload(device, batch.shape, batch.images), false));
   const ops::SampleScores scores = ops::softmax_cross_entropy(pass, logits, labels.data());
@@ -53,8 +54,8 @@ void check_backend(const Golden& golden, const std::string& prefix, const Formul
   tape.backward();
   CHECK(difference(loss, exact_loss) <= 1e-5);
 
-  const ParameterLayout& layout = network->parameters().layout();
-  const auto gradients = device.download(network->parameters().gradients(), layout.parameter_floats());
+  const ParameterLayout& layout = network->layout();
+  const auto gradients = device.download(network->gradients(), layout.parameter_floats());
   const auto nchw = golden.values(prefix + "/error_nchw"), nhwc = golden.values(prefix + "/error_nhwc");
   const auto parameters = exact.parameters();
   // A ReLU whose input rounding puts on the other side of 0 changes all gradients before it by up to a percent. Among
@@ -147,14 +148,14 @@ TEST_CASE("resnet32: ten steps of the reference against PyTorch float64") {
 TEST_CASE("resnet8 on small pictures: the tape's gradients against the reference's, to rounding") {
   // Few enough numbers that none lies so near to 0 that fp32 puts it on a ReLU's other side.
   Device device(test_device());
-  const auto network = make_resnet_cifar(device, 8, 100);
+  const auto network = std::make_unique<ModelState>(device, make_resnet_cifar(8, 100));
   reference::ResNetCifar exact = formula_network(8);
-  network->parameters().load_state_dict(state_of(exact));
+  network->load_state_dict(state_of(exact));
   const FormulaBatch batch = formula_batch(7, 3, 12);
 
   Tape tape;
   Pass pass{.device = device, .training = true, .tape = &tape};
-  network->parameters().begin_pass();
+  network->begin_pass();
   const DeviceArray<std::int32_t> labels(device, batch.labels);
   const Variable logits = network->forward(pass, make_variable(upload(device, batch.shape, batch.images), false));
   const ops::SampleScores scores = ops::softmax_cross_entropy(pass, logits, labels.data());
@@ -162,9 +163,9 @@ TEST_CASE("resnet8 on small pictures: the tape's gradients against the reference
   tape.backward();
   CHECK(difference(loss, exact.loss_and_gradients(batch.shape, batch.images, batch.labels)) <= 1e-6);
 
-  const ParameterLayout& layout = network->parameters().layout();
-  const auto gradients = device.download(network->parameters().gradients(), layout.parameter_floats());
-  const auto statistics = device.download(network->parameters().statistics(), layout.statistic_floats());
+  const ParameterLayout& layout = network->layout();
+  const auto gradients = device.download(network->gradients(), layout.parameter_floats());
+  const auto statistics = device.download(network->statistics(), layout.statistic_floats());
   const auto parameters = exact.parameters();
   const auto buffers = exact.buffers();
   std::size_t index = 0, buffer = 0;

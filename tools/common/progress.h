@@ -4,7 +4,7 @@
 #include <chrono>
 #include <string>
 
-#include "engine/trainer.h"
+#include "engine/observer.h"
 
 namespace nepenthe {
 

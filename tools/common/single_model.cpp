@@ -34,7 +34,7 @@ void run_single_model(Program& program, SingleModelOptions& options) {
   refuse_existing(training.out, "--out");
   training.seed = program.seed();
   Device& device = program.device();
-  make_network(device, training.model, 10);  // an unknown name is told before the data is read
+  make_architecture(training.model, 10);  // an unknown name is told before the data is read
   const Dataset dataset = read_dataset(options.data);
   const std::vector<std::int32_t> permutation = make_permutation(dataset.train.count(), training.seed);
   if (!options.left_out.empty()) {
@@ -50,12 +50,12 @@ void run_single_model(Program& program, SingleModelOptions& options) {
   std::optional<Metrics> test;
   double eval_seconds = 0;
   try {
-    const auto network = make_network(device, training.model, dataset.classes);
-    load_weights(training.out, *network);
+    ModelState model(device, make_architecture(training.model, dataset.classes));
+    load_weights(training.out, model);
     const Evaluator evaluator(device, dataset);
     const auto eval_began = std::chrono::steady_clock::now();
     const auto predictions =
-        evaluator.predict(*network, evaluation_sets({"test"}, dataset, {}), training.model, bar).at("test");
+        evaluator.predict(model, evaluation_sets({"test"}, dataset, {}), training.model, bar).at("test");
     eval_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - eval_began).count();
     test = measure(predictions.losses, predictions.ranks);
   } catch (const Interrupted&) {

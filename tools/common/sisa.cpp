@@ -57,9 +57,9 @@ Json run_json(const SisaRun& run) {
           {"forgotten", run.forgotten().size()}};
 }
 
-Json run_cost_json(const SisaRun& run, Device& device, const SisaRun::Cost& cost, double eval_seconds) {
-  const auto network = make_network(device, run.config().model, run.config().classes);
-  return cost_json(cost.sample_passes, 3 * network->multiply_adds(32) * cost.sample_passes, cost.train_seconds,
+Json run_cost_json(const SisaRun& run, const SisaRun::Cost& cost, double eval_seconds) {
+  const auto architecture = make_architecture(run.config().model, run.config().classes);
+  return cost_json(cost.sample_passes, 3 * architecture->multiply_adds(32) * cost.sample_passes, cost.train_seconds,
                    eval_seconds);
 }
 

@@ -30,10 +30,11 @@ Subject open_subject(Program& program, const SubjectOptions& options) {
     if (options.model.empty() || options.weights.empty() || options.data.empty()) {
       throw UsageError("--model NAME, --weights FILE and --data DIR are needed together");
     }
-    make_network(program.device(), options.model, 10);  // an unknown name is told before the data is read
+    make_architecture(options.model, 10);  // an unknown name is told before the data is read
     subject.dataset = read_dataset(options.data);
-    subject.network = make_network(program.device(), options.model, subject.dataset.classes);
-    load_weights(options.weights, *subject.network);
+    subject.model =
+        std::make_unique<ModelState>(program.device(), make_architecture(options.model, subject.dataset.classes));
+    load_weights(options.weights, *subject.model);
   } else {
     subject.run = SisaRun::open(options.run);
     subject.dataset = read_run_data(*subject.run, options.data);

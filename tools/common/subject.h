@@ -23,7 +23,7 @@ void add_subject_options(Program& program, SubjectOptions& options);
 /// The data, the forget set, and either a run or a network, all checked to belong together.
 struct Subject {
   std::optional<SisaRun> run;
-  std::unique_ptr<Network> network;
+  std::unique_ptr<ModelState> model;
   Dataset dataset;
   std::vector<std::int32_t> forget;  // sorted; by --forget, else what the run has forgotten
 };

@@ -59,30 +59,30 @@ SingleModelResult train_single_model(const SingleModelTraining& training, const 
                                  training.out.string()));
   }
   require_something_retained(dataset.train.count(), training.left_out);
-  const auto network = make_network(device, training.model, dataset.classes);
-  network->parameters().initialize({.seed = training.seed, .purpose = purpose::initialization});
-  if (!training.weights.empty()) load_start_weights(training.weights, *network);
+  ModelState model(device, make_architecture(training.model, dataset.classes));
+  model.initialize({.seed = training.seed, .purpose = purpose::initialization});
+  if (!training.weights.empty()) load_start_weights(training.weights, model);
 
-  TrainingJob job{.ids = retained_ids(dataset.train.count(), training.left_out),
-                  .recipe = training.recipe,
-                  .stream = {.seed = training.seed},
-                  .what = training.model,
-                  .state_file = training.out.string() + ".state",
-                  .identity = identity_of(training, dataset, device)};
+  const TrainingJob job{.recipe = training.recipe,
+                        .stream = {.seed = training.seed},
+                        .what = training.model,
+                        .state_file = training.out.string() + ".state",
+                        .identity = identity_of(training, dataset, device)};
   check_state(training, job.state_file, job.identity);
 
   const ImageSet images(device, dataset.train.pixels, dataset.train.labels, dataset.normalization);
+  CrossEntropy objective(images, retained_ids(dataset.train.count(), training.left_out), training.recipe.batch);
   SingleModelResult result;
   try {
-    result.training = train(*network, images, job, observer);
+    result.training = train(model, objective, job, observer);
   } catch (const Interrupted& interrupted) {
     throw Interrupted(fmt::format("{}; the same command with --resume continues", interrupted.what()));
   }
-  StateDict state = network->parameters().state_dict();
+  StateDict state = model.state_dict();
   state.metadata = {{"format", "pt"}, {"model", training.model}};
   write_safetensors(training.out, state);
   fs::remove(job.state_file);
-  result.multiply_adds = 3 * network->multiply_adds(images.side()) * result.training.sample_passes;
+  result.multiply_adds = 3 * model.architecture().multiply_adds(images.side()) * result.training.sample_passes;
   result.digest = sha256_file(training.out);
   return result;
 }

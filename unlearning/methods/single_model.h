@@ -10,7 +10,7 @@
 #include "data/dataset.h"
 #include "engine/device.h"
 #include "engine/recipe.h"
-#include "engine/trainer.h"
+#include "engine/training.h"
 
 namespace nepenthe {
 

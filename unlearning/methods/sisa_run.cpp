@@ -24,6 +24,7 @@
 #include "engine/base/random.h"
 #include "engine/conv_algorithms_file.h"
 #include "engine/formats/safetensors.h"
+#include "engine/training_state.h"
 #include "models/registry.h"
 #include "models/weights.h"
 #include "unlearning/forget_spec.h"
@@ -157,7 +158,7 @@ SisaRun SisaRun::create(const fs::path& wanted_folder, SisaConfig config, const 
   config.precision = name(device.precision());
   if (!weights.empty()) config.weights_digest = sha256_file(weights);
   config.conv_algorithms_digest = digest(device.given_conv_algorithms());
-  const auto network = make_network(device, config.model, config.classes);
+  ModelState model(device, make_architecture(config.model, config.classes));
 
   FolderInTheMaking making(folder);
   SisaRun run(making.path(), std::move(config));
@@ -178,10 +179,10 @@ SisaRun SisaRun::create(const fs::path& wanted_folder, SisaConfig config, const 
   for (int shard = 0; shard < run.config_.shards; ++shard) {
     const RandomStream stream{
         .seed = run.config_.seed, .purpose = purpose::initialization, .shard = static_cast<std::uint32_t>(shard)};
-    network->parameters().initialize(stream);
-    if (!weights.empty()) load_start_weights(weights, *network);
+    model.initialize(stream);
+    if (!weights.empty()) load_start_weights(weights, model);
     fs::create_directory(run.folder_ / fmt::format("shard-{}", shard));
-    run.save_checkpoint(shard, 0, run.lineages(shard)[0], network->parameters().state_dict());
+    run.save_checkpoint(shard, 0, run.lineages(shard)[0], model.state_dict());
   }
   run.append_to_manifest({{"event", "created"}, {"excluded", excluded.size()}, {"excluded_digest", digest(excluded)}});
   making.keep();
@@ -367,11 +368,10 @@ SisaRun::Cost& SisaRun::Cost::operator+=(const Cost& other) {
 }
 
 SisaRun::Cost SisaRun::train_stage(const StageWork& work, int shard, const std::string& lineage, const ImageSet& images,
-                                   Network& network, Observer& observer) const {
+                                   ModelState& model, Observer& observer) const {
   Cost cost;
   if (!work.skipped) {
     TrainingJob job{
-        .ids = plan_.stage_ids(shard, work.stage, forgotten_),
         .recipe = config_.recipe,
         .stream = {.seed = config_.seed,
                    .shard = static_cast<std::uint32_t>(shard),
@@ -380,10 +380,11 @@ SisaRun::Cost SisaRun::train_stage(const StageWork& work, int shard, const std::
         .state_file = state_file(shard, work.stage),
         .identity = lineage};
     job.recipe.epochs = work.epochs;
-    const TrainingResult result = train(network, images, job, observer);
+    CrossEntropy objective(images, plan_.stage_ids(shard, work.stage, forgotten_), job.recipe.batch);
+    const TrainingResult result = train(model, objective, job, observer);
     cost = {.sample_passes = result.sample_passes, .train_seconds = result.seconds};
   }
-  save_checkpoint(shard, work.stage, lineage, network.parameters().state_dict());
+  save_checkpoint(shard, work.stage, lineage, model.state_dict());
   fs::remove(state_file(shard, work.stage));
   return cost;
 }
@@ -397,7 +398,7 @@ SisaRun::Cost SisaRun::complete(const Dataset& dataset, Device& device, Observer
   use_recorded_algorithms(device);
   remove_what_is_not_valid();
   const SisaWork work = pending();
-  const auto network = make_network(device, config_.model, config_.classes);
+  ModelState model(device, make_architecture(config_.model, config_.classes));
   const ImageSet images(device, dataset.train.pixels, dataset.train.labels, dataset.normalization);
   Cost total;
   const auto cost_entry = [&](const char* event) {
@@ -412,9 +413,9 @@ SisaRun::Cost SisaRun::complete(const Dataset& dataset, Device& device, Observer
       if (shard.nothing_to_do()) continue;
       anything = true;
       const std::vector<std::string> lineage = lineages(shard.shard);
-      network->parameters().load_state_dict(read_safetensors(checkpoint(shard.shard, shard.first_stage - 1)));
+      model.load_state_dict(read_safetensors(checkpoint(shard.shard, shard.first_stage - 1)));
       for (const StageWork& stage : shard.stages) {
-        total += train_stage(stage, shard.shard, lineage[stage.stage], images, *network, observer);
+        total += train_stage(stage, shard.shard, lineage[stage.stage], images, model, observer);
         record_algorithms(device);
       }
     }
@@ -443,13 +444,13 @@ std::vector<int> SisaRun::live_shards() const {
   return live;
 }
 
-void SisaRun::load_shard(int shard, Network& network) const {
+void SisaRun::load_shard(int shard, ModelState& model) const {
   const int slices = static_cast<int>(config_.epochs.size());
   if (valid_checkpoints(shard) <= slices) {
     throw Error(fmt::format("{}: shard {} is not finished; train_sisa --out {} --resume finishes it", folder_.string(),
                             shard, folder_.string()));
   }
-  network.parameters().load_state_dict(read_safetensors(checkpoint(shard, slices)));
+  model.load_state_dict(read_safetensors(checkpoint(shard, slices)));
 }
 
 }  // namespace nepenthe

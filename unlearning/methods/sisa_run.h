@@ -23,9 +23,9 @@
 
 #include "data/dataset.h"
 #include "engine/device.h"
-#include "engine/network.h"
+#include "engine/model_state.h"
 #include "engine/recipe.h"
-#include "engine/trainer.h"
+#include "engine/training.h"
 #include "unlearning/sisa_plan.h"
 
 namespace nepenthe {
@@ -92,7 +92,7 @@ class SisaRun {
   /// Has `device` use the engines that the run has recorded, as complete() does: others give other bits.
   void use_recorded_algorithms(Device& device) const;
   /// Loads the final checkpoint of a shard. Throws Error where the run is not complete.
-  void load_shard(int shard, Network& network) const;
+  void load_shard(int shard, ModelState& model) const;
 
  private:
   SisaRun(std::filesystem::path folder, SisaConfig config);
@@ -111,7 +111,7 @@ class SisaRun {
   /// An exclusive lock on the run, with forgotten_ as it is now. Throws Error where another process has it.
   std::shared_ptr<void> lock();
   Cost train_stage(const StageWork& work, int shard, const std::string& lineage, const ImageSet& images,
-                   Network& network, Observer& observer) const;
+                   ModelState& model, Observer& observer) const;
 
   std::filesystem::path folder_;
   SisaConfig config_;

@@ -14,13 +14,13 @@ RunScores score_run(const SisaRun& run, const Evaluator& evaluator, const std::v
                     Observer& observer) {
   const auto began = std::chrono::steady_clock::now();
   RunScores scores;
-  const auto network = make_network(evaluator.device(), run.config().model, run.config().classes);
+  ModelState model(evaluator.device(), make_architecture(run.config().model, run.config().classes));
   run.use_recorded_algorithms(evaluator.device());
   for (const int shard : run.live_shards()) {
-    run.load_shard(shard, *network);
+    run.load_shard(shard, model);
     scores.shards.push_back(shard);
     scores.predictions.push_back(
-        evaluator.predict(*network, sets, fmt::format("shard {} of {}", shard, run.config().shards), observer));
+        evaluator.predict(model, sets, fmt::format("shard {} of {}", shard, run.config().shards), observer));
   }
   for (const EvaluationSet& set : sets) {
     std::vector<std::span<const float>> logits;

@@ -1,5 +1,5 @@
 // The training loop: batches, memory, interruption and resumption, the same bits for any number of threads.
-#include "engine/trainer.h"
+#include "engine/training.h"
 
 #include <algorithm>
 #include <array>
@@ -9,9 +9,11 @@
 
 #include "engine/base/error.h"
 #include "engine/base/file.h"
+#include "engine/batches.h"
 #include "engine/formats/safetensors.h"
 #include "engine/layers.h"
 #include "engine/ops/pool.h"
+#include "engine/prediction.h"
 #include "golden.h"
 #include "models/registry.h"
 #include "shared_data.h"
@@ -23,29 +25,23 @@ using Ids = std::vector<std::int32_t>;
 using Bytes = std::vector<std::byte>;
 
 /// A network small enough to be trained many times.
-class SmallNetwork : public Network {
+class SmallNetwork : public Architecture {
  public:
-  explicit SmallNetwork(Device& device) : SmallNetwork(device, ParameterLayout()) {}
-  Variable forward(Pass& pass, const Variable& images) override {
-    const Variable hidden = norm_(pass, parameters_, conv_(pass, parameters_, images), true);
-    return fc_(pass, parameters_, ops::global_avg_pool(pass, hidden));
+  SmallNetwork()
+      : Architecture("small", 5),
+        conv_(layout_, "conv", 3, 16, 3, 2),
+        norm_(layout_, "bn", 16),
+        fc_(layout_, "fc", 16, 5, ParameterGroup::head) {}
+  Variable forward(Pass& pass, Parameters& parameters, const Variable& images) const override {
+    const Variable hidden = norm_(pass, parameters, conv_(pass, parameters, images), true);
+    return fc_(pass, parameters, ops::global_avg_pool(pass, hidden));
   }
   std::int64_t multiply_adds(int) const override { return 0; }
-  const std::string& architecture() const override { return name_; }
-  int classes() const override { return 5; }
-  Parameters& parameters() override { return parameters_; }
 
  private:
-  SmallNetwork(Device& device, ParameterLayout layout)
-      : conv_(layout, "conv", 3, 16, 3, 2),
-        norm_(layout, "bn", 16),
-        fc_(layout, "fc", 16, 5),
-        parameters_(device, std::move(layout)) {}
-  std::string name_ = "small";
   Conv2d conv_;
   BatchNorm2d norm_;
   Linear fc_;
-  Parameters parameters_;
 };
 
 /// Random pictures of 5 classes.
@@ -64,7 +60,7 @@ Ids all_ids(int count) {
   return ids;
 }
 
-Bytes state_bytes(Network& network) { return serialize_safetensors(network.parameters().state_dict()); }
+Bytes state_bytes(const ModelState& model) { return serialize_safetensors(model.state_dict()); }
 
 /// Calls a function after every step; stops where told to.
 struct Watcher : Observer {
@@ -82,23 +78,33 @@ struct StopAt : Observer {
   int step;
 };
 
-TrainingJob small_job(int samples, int epochs = 3) {
-  return {.ids = all_ids(samples),
-          .recipe = {.epochs = epochs, .batch = 8, .lr = 0.05},
+TrainingJob small_job(int epochs = 3) {
+  return {.recipe = {.epochs = epochs, .batch = 8, .lr = 0.05},
           .stream = {.seed = 5, .shard = 1, .stage = 2},
           .what = "shard 1, stage 2",
           .state_file = {},
           .identity = "this job"};
 }
 
+/// Plain training on all of the pictures.
+TrainingResult train_on(ModelState& model, const ImageSet& images, const TrainingJob& job, Observer& observer) {
+  CrossEntropy objective(images, all_ids(images.count()), job.recipe.batch);
+  return train(model, objective, job, observer);
+}
+
+/// Of a new process: no weights yet.
+std::unique_ptr<ModelState> unset(Device& device) {
+  return std::make_unique<ModelState>(device, std::make_shared<SmallNetwork>());
+}
+
 /// A small network with the weights that every run here starts from.
-std::unique_ptr<SmallNetwork> fresh(Device& device) {
-  auto network = std::make_unique<SmallNetwork>(device);
-  network->parameters().initialize({.seed = 1, .purpose = purpose::initialization});
+std::unique_ptr<ModelState> fresh(Device& device) {
+  auto network = unset(device);
+  network->initialize({.seed = 1, .purpose = purpose::initialization});
   return network;
 }
 
-TEST_CASE("trainer: sizes of batches; a last batch of one joins the one before") {
+TEST_CASE("training: sizes of batches; a last batch of one joins the one before") {
   using Sizes = std::vector<int>;
   CHECK(batch_sizes(0, 8).empty());
   CHECK(batch_sizes(1, 8) == Sizes{1});
@@ -117,7 +123,7 @@ TEST_CASE("trainer: sizes of batches; a last batch of one joins the one before")
   }
 }
 
-TEST_CASE("trainer: leaving samples out moves no other in the order of an epoch") {
+TEST_CASE("training: leaving samples out moves no other in the order of an epoch") {
   const RandomStream stream{.seed = 3, .purpose = purpose::order, .shard = 1, .stage = 1, .epoch = 4};
   const Ids whole = keyed_order(stream, all_ids(200));
   CHECK_FALSE(std::ranges::is_sorted(whole));
@@ -138,16 +144,16 @@ TEST_CASE("trainer: leaving samples out moves no other in the order of an epoch"
   }
 }
 
-TEST_CASE("trainer: progress, sample passes and mean loss; the loss falls") {
+TEST_CASE("training: progress, sample passes and mean loss; the loss falls") {
   Device device(test_device());
   const ImageSet images = random_images(device, 26, 8);
   const auto network = fresh(device);
   std::vector<Observer::Progress> seen;
   Watcher watcher;
   watcher.on_progress = [&](const auto& p) { seen.push_back(p); };
-  auto job = small_job(26, 30);
+  auto job = small_job(30);
   job.recipe.augment = false;
-  const TrainingResult result = train(*network, images, job, watcher);
+  const TrainingResult result = train_on(*network, images, job, watcher);
   REQUIRE(seen.size() == 30 * 4);
   CHECK(result.sample_passes == 30 * 26);
   CHECK(result.loss == seen.back().loss);
@@ -161,13 +167,13 @@ TEST_CASE("trainer: progress, sample passes and mean loss; the loss falls") {
   CHECK(seen.back().accuracy <= 1);
 }
 
-TEST_CASE("trainer: a step takes no memory after the first") {
+TEST_CASE("training: a step takes no memory after the first") {
   Device device(test_device());
   for (const int samples : {70, 65}) {  // batches of 32, 32, 6 and 32, 33
     const ImageSet images = random_images(device, samples, 32);
-    const auto network = make_network(device, "resnet20", 5);
-    network->parameters().initialize({.seed = 1});
-    auto job = small_job(samples);
+    const auto network = std::make_unique<ModelState>(device, make_architecture("resnet20", 5));
+    network->initialize({.seed = 1});
+    auto job = small_job();
     job.recipe.batch = 32;
     struct Memory {
       std::size_t reserved, used, peak;
@@ -180,7 +186,7 @@ TEST_CASE("trainer: a step takes no memory after the first") {
       after.push_back({arena.reserved_bytes(), arena.used_bytes(), arena.peak_bytes(), arena.chunk_count()});
     };
     const std::size_t used_before = device.arena().used_bytes();
-    train(*network, images, job, watcher);
+    train_on(*network, images, job, watcher);
     CHECK(device.arena().used_bytes() == used_before);
     const std::size_t steps = samples == 70 ? 3 : 2, largest = samples == 70 ? 0 : 1;
     REQUIRE(after.size() == 3 * steps);
@@ -196,26 +202,26 @@ TEST_CASE("trainer: a step takes no memory after the first") {
   }
 }
 
-TEST_CASE("trainer: a loss that is not finite ends it, naming epoch and step") {
+TEST_CASE("training: a loss that is not finite ends it, naming epoch and step") {
   Device device(test_device());
   const ImageSet images = random_images(device, 20, 8);
   Observer silent;
   const auto network = fresh(device);
-  auto job = small_job(20, 2);
+  auto job = small_job(2);
   job.recipe.lr = 1e30;
-  NEPENTHE_CHECK_MESSAGE(Error, train(*network, images, job, silent),
+  NEPENTHE_CHECK_MESSAGE(Error, train_on(*network, images, job, silent),
                          "shard 1, stage 2: the loss is nan in epoch 1 of 2, step 2 of 3");
 
   const auto poisoned_network = fresh(device);
   const float nan = std::nanf("");
-  device.upload(poisoned_network->parameters().value(5), &nan, 1);  // fc.weight
-  const auto weights = device.download(poisoned_network->parameters().values(), 400);
-  NEPENTHE_CHECK_MESSAGE(Error, train(*poisoned_network, images, small_job(20), silent), "epoch 1 of 3, step 1 of 3");
-  CHECK(same_bits(weights, device.download(poisoned_network->parameters().values(), 400)));  // no step was made
+  device.upload(poisoned_network->value(5), &nan, 1);  // fc.weight
+  const auto weights = device.download(poisoned_network->values(), 400);
+  NEPENTHE_CHECK_MESSAGE(Error, train_on(*poisoned_network, images, small_job(), silent), "epoch 1 of 3, step 1 of 3");
+  CHECK(same_bits(weights, device.download(poisoned_network->values(), 400)));  // no step was made
 
   const auto refused = fresh(device);
   job.recipe.lr = -1;
-  CHECK_THROWS_AS(train(*refused, images, job, silent), UsageError);
+  CHECK_THROWS_AS(train_on(*refused, images, job, silent), UsageError);
 }
 
 /// The run that is never interrupted.
@@ -223,16 +229,16 @@ Bytes uninterrupted(Device& device, const ImageSet& images, TrainingJob job) {
   const auto network = fresh(device);
   Observer silent;
   job.state_file.clear();
-  train(*network, images, job, silent);
+  train_on(*network, images, job, silent);
   return state_bytes(*network);
 }
 
-TEST_CASE("trainer: interrupted before any step and resumed, the bits are those of a run in one go") {
+TEST_CASE("training: interrupted before any step and resumed, the bits are those of a run in one go") {
   Device device(test_device());
   const ImageSet images = random_images(device, 19, 8);
   const TemporaryFolder folder;
   for (const OptimizerKind kind : {OptimizerKind::sgd, OptimizerKind::adam}) {
-    auto job = small_job(19);  // 3 epochs of 8, 8, 3
+    auto job = small_job();  // 3 epochs of 8, 8, 3
     job.recipe.optimizer = kind;
     job.recipe.lr = 0.01;
     job.recipe.fc_lr = 0.03;
@@ -244,16 +250,16 @@ TEST_CASE("trainer: interrupted before any step and resumed, the bits are those 
       const auto first = fresh(device);
       StopAt stopper(stop);
       std::int64_t before = 0;
-      const std::string message = message_of<Interrupted>([&] { train(*first, images, job, stopper); });
+      const std::string message = message_of<Interrupted>([&] { train_on(*first, images, job, stopper); });
       CHECK(message.find("epoch " + std::to_string(stop / 3 + 1) + " of 3") != std::string::npos);
       CHECK(message.find("step " + std::to_string(stop % 3 + 1) + " of 3") != std::string::npos);
       for (int i = 0; i < stop; ++i) before += i % 3 == 2 ? 3 : 8;
 
-      const auto second = std::make_unique<SmallNetwork>(device);  // of a new process: no weights yet
+      const auto second = unset(device);
       std::vector<Observer::Progress> seen;
       Watcher watcher;
       watcher.on_progress = [&](const auto& p) { seen.push_back(p); };
-      const TrainingResult result = train(*second, images, job, watcher);
+      const TrainingResult result = train_on(*second, images, job, watcher);
       CHECK(result.sample_passes == 3 * 19 - before);
       CHECK(seen.size() == std::size_t(9 - stop));
       CHECK(seen.front().samples == before + (stop % 3 == 2 ? 3 : 8));
@@ -269,12 +275,12 @@ TEST_CASE("trainer: interrupted before any step and resumed, the bits are those 
     for (bool done = false; !done;) {
       StopAt stopper(1);
       try {
-        passes += train(*network, images, job, stopper).sample_passes;
+        passes += train_on(*network, images, job, stopper).sample_passes;
         done = true;
       } catch (const Interrupted&) {
         ++interruptions;
         REQUIRE(interruptions <= 9);
-        network = std::make_unique<SmallNetwork>(device);
+        network = unset(device);
       }
     }
     CHECK(interruptions == 8);
@@ -283,11 +289,11 @@ TEST_CASE("trainer: interrupted before any step and resumed, the bits are those 
   }
 }
 
-TEST_CASE("trainer: a crash costs at most the epoch it was in") {
+TEST_CASE("training: a crash costs at most the epoch it was in") {
   Device device(test_device());
   const ImageSet images = random_images(device, 19, 8);
   const TemporaryFolder folder;
-  auto job = small_job(19);
+  auto job = small_job();
   const Bytes expected = uninterrupted(device, images, job);
   job.state_file = folder / "state.safetensors";
   struct Crash {};
@@ -299,70 +305,70 @@ TEST_CASE("trainer: a crash costs at most the epoch it was in") {
       if (step++ == at) throw Crash();
     };
     const auto first = fresh(device);
-    CHECK_THROWS_AS(train(*first, images, job, crashing), Crash);
+    CHECK_THROWS_AS(train_on(*first, images, job, crashing), Crash);
     CHECK(std::filesystem::exists(job.state_file) == (at >= 3));
     const auto second = fresh(device);
     Observer silent;
-    CHECK(train(*second, images, job, silent).sample_passes == 19 * (3 - at / 3));
+    CHECK(train_on(*second, images, job, silent).sample_passes == 19 * (3 - at / 3));
     CHECK(state_bytes(*second) == expected);
   }
 }
 
-TEST_CASE("trainer: the state of another job is not continued, and a damaged one is an error") {
+TEST_CASE("training: the state of another job is not continued, and a damaged one is an error") {
   Device device(test_device());
   const ImageSet images = random_images(device, 19, 8);
   const TemporaryFolder folder;
   Observer silent;
-  auto job = small_job(19);
+  auto job = small_job();
   job.state_file = folder / "state.safetensors";
   StopAt stopper(4);
-  CHECK_THROWS_AS(train(*fresh(device), images, job, stopper), Interrupted);
+  CHECK_THROWS_AS(train_on(*fresh(device), images, job, stopper), Interrupted);
   const auto state = read_file(job.state_file);
 
   auto other = job;
   other.identity = "another job";
   other.stream.seed = 6;
   auto network = fresh(device);
-  CHECK(train(*network, images, other, silent).sample_passes == 3 * 19);
+  CHECK(train_on(*network, images, other, silent).sample_passes == 3 * 19);
   CHECK(state_bytes(*network) == uninterrupted(device, images, other));
 
   // The job's own state, but cut short, of another network, or of another optimiser.
   write_file_atomically(job.state_file, std::span(state).first(state.size() - 5));
-  NEPENTHE_CHECK_MESSAGE(Error, train(*fresh(device), images, job, silent), "state.safetensors");
+  NEPENTHE_CHECK_MESSAGE(Error, train_on(*fresh(device), images, job, silent), "state.safetensors");
   write_file_atomically(job.state_file, state);
-  const auto larger = make_network(device, "resnet20", 5);
-  larger->parameters().initialize({.seed = 1});
-  NEPENTHE_CHECK_MESSAGE(Error, train(*larger, images, job, silent), "state.safetensors");
+  const auto larger = std::make_unique<ModelState>(device, make_architecture("resnet20", 5));
+  larger->initialize({.seed = 1});
+  NEPENTHE_CHECK_MESSAGE(Error, train_on(*larger, images, job, silent), "state.safetensors");
   auto adam = job;
   adam.recipe.optimizer = OptimizerKind::adam;
-  NEPENTHE_CHECK_MESSAGE(Error, train(*fresh(device), images, adam, silent), "state.safetensors");
+  NEPENTHE_CHECK_MESSAGE(Error, train_on(*fresh(device), images, adam, silent), "state.safetensors");
   for (const std::array<std::int64_t, 2> position :
        {std::array<std::int64_t, 2>{-1, 0}, {3, 0}, {0, -1}, {1, 3}, {std::int64_t{1} << 32, 0}}) {
     StateDict moved = parse_safetensors(state, "");
     std::ranges::find(moved.entries, "position", [](const auto& entry) { return entry.first; })->second =
         HostTensor::from({2}, position);
     write_safetensors(job.state_file, moved);
-    NEPENTHE_CHECK_MESSAGE(Error, train(*fresh(device), images, job, silent), "state.safetensors");
+    NEPENTHE_CHECK_MESSAGE(Error, train_on(*fresh(device), images, job, silent), "state.safetensors");
   }
   write_file_atomically(job.state_file, state);
   // Intact, it is continued.
   network = fresh(device);
-  CHECK(train(*network, images, job, silent).sample_passes == 8 + 3 + 19);
+  CHECK(train_on(*network, images, job, silent).sample_passes == 8 + 3 + 19);
   CHECK(state_bytes(*network) == uninterrupted(device, images, job));
 }
 
-TEST_CASE("trainer: resnet20 has the same bits with 1, 2 and 3 threads and every time, others with another seed") {
+TEST_CASE("training: resnet20 has the same bits with 1, 2 and 3 threads and every time, others with another seed") {
   const auto run = [](int threads, std::uint64_t seed) {
     Device device(test_device(threads));
     const ImageSet images = random_images(device, 70, 32);  // batches of 32, 32 and 6
-    const auto network = make_network(device, "resnet20", 5);
-    network->parameters().initialize({.seed = 1, .purpose = purpose::initialization});
-    TrainingJob job = small_job(70, 2);
+    const auto network = std::make_unique<ModelState>(device, make_architecture("resnet20", 5));
+    network->initialize({.seed = 1, .purpose = purpose::initialization});
+    TrainingJob job = small_job(2);
     job.recipe.batch = 32;
     job.stream.seed = seed;
     Observer silent;
-    train(*network, images, job, silent);
-    const Predictions predictions = predict(*network, images, job.ids, 32, "", silent);
+    train_on(*network, images, job, silent);
+    const Predictions predictions = predict(*network, images, all_ids(70), 32, "", silent);
     Bytes bytes = state_bytes(*network);
     const auto logits = std::as_bytes(std::span(predictions.logits));
     bytes.insert(bytes.end(), logits.begin(), logits.end());
@@ -375,12 +381,12 @@ TEST_CASE("trainer: resnet20 has the same bits with 1, 2 and 3 threads and every
   CHECK(run(2, 6) != one);
 }
 
-TEST_CASE("trainer: predictions come in the order of the ids, whatever the batches") {
+TEST_CASE("training: predictions come in the order of the ids, whatever the batches") {
   Device device(test_device());
   const ImageSet images = random_images(device, 21, 8);
   const auto network = fresh(device);
   Observer silent;
-  train(*network, images, small_job(21), silent);
+  train_on(*network, images, small_job(), silent);
   const Bytes before = state_bytes(*network);
   const Ids ids = all_ids(21);
   const Predictions whole = predict(*network, images, ids, 21, "", silent);

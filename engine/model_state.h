@@ -1,0 +1,26 @@
+// A model: the numbers of one architecture on a device. Several models of one architecture live side by side, as a
+// teacher and its student.
+#pragma once
+
+#include <memory>
+#include <utility>
+
+#include "engine/architecture.h"
+#include "engine/parameters.h"
+
+namespace nepenthe {
+
+class ModelState : public Parameters {
+ public:
+  /// Numbers undefined: initialise or load them.
+  ModelState(Device& device, std::shared_ptr<const Architecture> architecture)
+      : Parameters(device, architecture->layout()), architecture_(std::move(architecture)) {}
+
+  const Architecture& architecture() const { return *architecture_; }
+  Variable forward(Pass& pass, const Variable& images) { return architecture_->forward(pass, *this, images); }
+
+ private:
+  std::shared_ptr<const Architecture> architecture_;
+};
+
+}  // namespace nepenthe

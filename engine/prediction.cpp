@@ -1,0 +1,75 @@
+#include "engine/prediction.h"
+
+#include <algorithm>
+#include <new>
+#include <optional>
+
+#include "engine/base/error.h"
+#include "engine/captured_steps.h"
+#include "engine/memory_need.h"
+#include "engine/ops/softmax_cross_entropy.h"
+#include "kernels/step_control.h"
+
+namespace nepenthe {
+namespace {
+
+/// Scores of the next `count` samples of `order`, to `all`; `control` moves on.
+void predict_step(ModelState& model, const ImageSet& images, const std::int32_t* order, kernels::StepControl* control,
+                  int count, const kernels::PredictionArrays& all) {
+  Device& device = model.device();
+  Pass pass{.device = device};
+  const ImageSet::Batch batch = images.gather(order, control, count, std::nullopt);
+  model.begin_pass();
+  const Variable logits = model.forward(pass, make_variable(batch.images, false));
+  const ops::SampleScores scores = ops::softmax_cross_entropy(pass, logits, batch.labels.data());
+  std::visit(
+      [&](auto& exec) {
+        kernels::store_predictions(exec, control, {.rows = count, .classes = model.architecture().classes()}, all,
+                                   logits->value.data(), scores.losses.data(), scores.ranks.data());
+      },
+      device.exec());
+}
+
+}  // namespace
+
+Predictions predict(ModelState& model, const ImageSet& images, const std::vector<std::int32_t>& ids, int batch,
+                    const std::string& what, Observer& observer) {
+  Device& device = model.device();
+  const int samples = static_cast<int>(ids.size()), classes = model.architecture().classes();
+  const DeviceArray<std::int32_t> order(device, ids);
+  const DeviceArray<float> logits(device, ids.size() * static_cast<std::size_t>(classes)), losses(device, ids.size());
+  const DeviceArray<std::int32_t> ranks(device, ids.size());
+  const kernels::PredictionArrays all{.logits = logits.data(), .losses = losses.data(), .ranks = ranks.data()};
+  const DeviceArray<kernels::StepControl> control(device, std::vector<kernels::StepControl>(1));
+  CapturedSteps captured(device);
+  Glances glances(device, observer);
+  Observer::Progress progress{
+      .epoch = 0, .epochs = 1, .samples = 0, .samples_total = samples, .loss = 0, .accuracy = 0};
+  observer.begin(what);
+  for (int begin = 0; begin < samples; begin += batch) {
+    if (observer.stop_requested()) throw Interrupted("interrupted during evaluation");
+    const int count = std::min(batch, samples - begin);
+    const auto step_on = [&](int some) { predict_step(model, images, order.data(), control.data(), some, all); };
+    try {
+      captured.run({count}, [=] { step_on(count); });
+    } catch (const std::bad_alloc&) {
+      throw Error(describe_memory_need(device, "evaluating " + model.architecture().name(), count, [&](int some) {
+        const kernels::StepControl start;
+        device.upload(control.data(), &start, 1);
+        step_on(std::min(some, samples));
+      }));
+    }
+    if (begin + count < samples && !glances.due()) continue;
+    const kernels::StepControl totals = device.download(control.data(), 1)[0];
+    progress.samples = totals.seen;
+    progress.loss = totals.loss_sum / static_cast<double>(totals.seen);
+    progress.accuracy = static_cast<double>(totals.right) / static_cast<double>(totals.seen);
+    observer.progress(progress);
+  }
+  return {.classes = classes,
+          .logits = device.download(logits.data(), logits.size()),
+          .losses = device.download(losses.data(), losses.size()),
+          .ranks = device.download(ranks.data(), ranks.size())};
+}
+
+}  // namespace nepenthe

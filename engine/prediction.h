@@ -1,0 +1,26 @@
+// What a model says of given samples.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "engine/image_set.h"
+#include "engine/model_state.h"
+#include "engine/observer.h"
+
+namespace nepenthe {
+
+/// Of given samples, in their order.
+struct Predictions {
+  int classes = 0;
+  std::vector<float> logits;        // (N, classes)
+  std::vector<float> losses;        // (N), cross entropy
+  std::vector<std::int32_t> ranks;  // (N), of the true class: 0 is right
+};
+
+/// Evaluation mode, no augmentation; `what` is for the progress. Throws Interrupted.
+Predictions predict(ModelState& model, const ImageSet& images, const std::vector<std::int32_t>& ids, int batch,
+                    const std::string& what, Observer& observer);
+
+}  // namespace nepenthe

@@ -1,0 +1,64 @@
+#include "engine/train_step.h"
+
+#include <stdexcept>
+
+#include "engine/ops/softmax_cross_entropy.h"
+
+namespace nepenthe {
+
+TrainStep::TrainStep(ModelState& model, Optimizer& optimizer, const Phase& phase,
+                     const std::optional<kernels::Augmentation>& augmentation)
+    : model_(model),
+      optimizer_(optimizer),
+      phase_(phase),
+      augmentation_(augmentation),
+      controls_(model.device(), phase.draws.size()) {}
+
+void TrainStep::begin(const Start& start) {
+  Device& device = model_.device();
+  std::vector<kernels::StepControl> controls;
+  for (std::size_t draw = 0; draw < phase_.draws.size(); ++draw) {
+    const std::vector<std::int32_t>& order = start.orders[draw];
+    if (orders_.size() == draw) orders_.emplace_back(device, order.size());
+    if (orders_[draw].size() != order.size()) {
+      throw std::logic_error("[train_step] phase " + phase_.name + " has another number of samples than before");
+    }
+    device.upload(orders_[draw].data(), order.data(), order.size());
+    controls.push_back(start.control);
+    controls.back().offset = static_cast<std::uint32_t>(start.offsets[draw]);
+  }
+  device.upload(controls_.data(), controls.data(), controls.size());
+}
+
+void TrainStep::restart() {
+  const std::vector<kernels::StepControl> controls(controls_.size());
+  model_.device().upload(controls_.data(), controls.data(), controls.size());
+}
+
+void TrainStep::issue(const std::vector<int>& counts) {
+  model_.begin_pass();
+  for (std::size_t draw = 0; draw < counts.size(); ++draw) pass_over(draw, counts[draw]);
+  optimizer_.step(controls_.data());
+}
+
+void TrainStep::pass_over(std::size_t draw, int count) {
+  Device& device = model_.device();
+  const Draw& what = phase_.draws[draw];
+  kernels::StepControl* control = controls_.data() + draw;
+  Tape tape;
+  Pass pass{.device = device, .training = true, .tape = &tape};
+  const ImageSet::Batch batch = what.images->gather(orders_[draw].data(), control, count, augmentation_);
+  const Variable images = make_variable(batch.images, false);
+  const Variable logits = model_.forward(pass, images);
+  const ops::SampleScores scores =
+      ops::softmax_cross_entropy(pass, logits, batch.labels.data(), what.losses.cross_entropy);
+  std::visit([&](auto& exec) { kernels::tally_batch(exec, control, count, scores.losses.data(), scores.ranks.data()); },
+             device.exec());
+  tape.backward();
+}
+
+std::vector<kernels::StepControl> TrainStep::totals() const {
+  return model_.device().download(controls_.data(), controls_.size());
+}
+
+}  // namespace nepenthe

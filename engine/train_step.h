@@ -1,0 +1,54 @@
+// One training step on the device: forward and backward passes of a phase's draws, then the optimiser.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "engine/objective.h"
+#include "engine/optimizer.h"
+#include "kernels/gather.h"
+#include "kernels/step_control.h"
+
+namespace nepenthe {
+
+/// A phase's steps, and what they read and count in device memory, which stays where it is as long as this lives: so
+/// steps can be captured and replayed.
+class TrainStep {
+ public:
+  /// Keeps references to all of them.
+  TrainStep(ModelState& model, Optimizer& optimizer, const Phase& phase,
+            const std::optional<kernels::Augmentation>& augmentation);
+
+  const Phase& phase() const { return phase_; }
+
+  /// Before the first of some steps: by draw, the order of the ids (as many as in the first call) and where in it the
+  /// steps begin; and what they start from.
+  struct Start {
+    std::vector<std::vector<std::int32_t>> orders;
+    std::vector<std::size_t> offsets;
+    kernels::StepControl control;  // its offset is each draw's own
+  };
+  void begin(const Start& start);
+
+  /// Back to the start of the orders, with learning rate 0: for trying what a step needs.
+  void restart();
+
+  /// Issues one step on the next `counts` samples of the draws.
+  void issue(const std::vector<int>& counts);
+
+  /// What has been counted since begin(), by draw; waits for the device.
+  std::vector<kernels::StepControl> totals() const;
+
+ private:
+  void pass_over(std::size_t draw, int count);
+
+  ModelState& model_;
+  Optimizer& optimizer_;
+  Phase phase_;
+  std::optional<kernels::Augmentation> augmentation_;
+  std::vector<DeviceArray<std::int32_t>> orders_;
+  DeviceArray<kernels::StepControl> controls_;
+};
+
+}  // namespace nepenthe

@@ -1,0 +1,257 @@
+#include "engine/training.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+#include <map>
+#include <memory>
+#include <new>
+#include <optional>
+#include <stdexcept>
+
+#include "engine/base/error.h"
+#include "engine/batches.h"
+#include "engine/captured_steps.h"
+#include "engine/divergence.h"
+#include "engine/memory_need.h"
+#include "engine/train_step.h"
+#include "engine/training_state.h"
+
+namespace nepenthe {
+namespace {
+
+RandomStream stream_for(const TrainingJob& job, std::uint32_t what, int epoch) {
+  RandomStream stream = job.stream;
+  stream.purpose = what;
+  stream.epoch = static_cast<std::uint32_t>(epoch);
+  return stream;
+}
+
+/// A phase of an epoch, ready for the device.
+struct PhasePlan {
+  Phase phase;
+  PhaseSteps steps;
+  std::vector<std::vector<std::int32_t>> orders;  // by draw
+};
+
+/// A kind of phase on the device, as often as it comes.
+struct PhaseOnDevice {
+  TrainStep step;
+  CapturedSteps captured;
+};
+
+class Loop {
+ public:
+  Loop(ModelState& model, Objective& objective, const TrainingJob& job, Observer& observer)
+      : model_(model),
+        objective_(objective),
+        job_(job),
+        observer_(observer),
+        optimizer_(model, job.recipe, objective.mask()),
+        glances_(model.device(), observer) {
+    if (job.recipe.augment) {
+      augmentation_ = kernels::Augmentation{.stream = stream_for(job, purpose::augmentation, 0)};
+    }
+  }
+
+  TrainingResult run();
+
+ private:
+  int epochs() const { return job_.recipe.epochs; }
+  std::vector<PhasePlan> plan_of(int epoch) const;
+  PhaseOnDevice& on_device(const Phase& phase);
+  void run_epoch(std::vector<PhasePlan>& plan, int first_step);
+  void run_phase(PhasePlan& plan, int first_step, int steps_before);
+  void issue(PhaseOnDevice& phase, const std::vector<int>& counts);
+  void look(const TrainStep& step);
+  void stop_if_asked(const TrainStep* step);
+
+  ModelState& model_;
+  Objective& objective_;
+  const TrainingJob& job_;
+  Observer& observer_;
+  Optimizer optimizer_;
+  std::optional<kernels::Augmentation> augmentation_;
+  std::map<std::string, std::unique_ptr<PhaseOnDevice>> phases_;  // by name
+  Glances glances_;
+
+  TrainingPosition at_;  // the next step
+  int steps_of_epoch_ = 0;
+  double rate_factor_ = 1;
+  std::int64_t phase_steps_before_ = 0;  // at_.steps when the phase, or what is left of it, began
+  int phase_first_ = 0;                  // and at_.step
+  std::int64_t samples_before_ = 0;      // of the job, by then
+  std::vector<PhasePlan> next_;          // of the next epoch, made while the device works
+  Observer::Progress progress_{};
+  TrainingResult result_;
+};
+
+std::vector<PhasePlan> Loop::plan_of(int epoch) const {
+  std::vector<PhasePlan> plan;
+  for (Phase& phase : objective_.phases(epoch)) {
+    PhaseSteps steps = phase_steps(phase);
+    std::vector<std::vector<std::int32_t>> orders;
+    for (std::size_t draw = 0; draw < phase.draws.size(); ++draw) {
+      orders.push_back(draw_order(phase, static_cast<int>(draw), steps, stream_for(job_, purpose::order, epoch)));
+    }
+    plan.push_back({std::move(phase), std::move(steps), std::move(orders)});
+  }
+  return plan;
+}
+
+PhaseOnDevice& Loop::on_device(const Phase& phase) {
+  std::unique_ptr<PhaseOnDevice>& known = phases_[phase.name];
+  if (known == nullptr) {
+    known.reset(new PhaseOnDevice{TrainStep(model_, optimizer_, phase, augmentation_), CapturedSteps(model_.device())});
+  }
+  const auto same = [](const Draw& a, const Draw& b) {
+    return a.images == b.images && a.batch == b.batch && a.losses == b.losses;
+  };
+  if (!std::ranges::equal(known->step.phase().draws, phase.draws, same)) {
+    throw std::logic_error(fmt::format("[training] phase {} is another one than before", phase.name));
+  }
+  return *known;
+}
+
+/// Reports the phase's totals; throws where a loss was not finite.
+void Loop::look(const TrainStep& step) {
+  const std::vector<kernels::StepControl> totals = step.totals();
+  std::int64_t seen = 0;
+  for (const kernels::StepControl& draw : totals) {
+    if (draw.diverged_at != 0) {
+      throw_diverged(job_, fmt::format("the loss is {} in epoch {} of {}, step {} of {}, at learning rate {:.3g}",
+                                       draw.diverged_loss, at_.epoch + 1, epochs(),
+                                       phase_first_ + draw.diverged_at - phase_steps_before_, steps_of_epoch_,
+                                       job_.recipe.lr * rate_factor_));
+    }
+    seen += draw.seen;
+  }
+  const kernels::StepControl& first = totals.front();
+  progress_.epoch = at_.epoch;
+  progress_.samples = samples_before_ + seen;
+  progress_.loss = first.loss_sum / static_cast<double>(first.seen);
+  progress_.accuracy = static_cast<double>(first.right) / static_cast<double>(first.seen);
+  if (first.seen > 0) result_.loss = progress_.loss;
+  observer_.progress(progress_);
+}
+
+void Loop::stop_if_asked(const TrainStep* step) {
+  if (!observer_.stop_requested()) return;
+  if (step != nullptr) look(*step);  // a loss that is not finite must not become a state
+  if (!job_.state_file.empty()) save_training_state(job_.state_file, job_.identity, model_, optimizer_, at_);
+  throw Interrupted(fmt::format("interrupted in {}, epoch {} of {}, step {} of {}", job_.what, at_.epoch + 1, epochs(),
+                                at_.step + 1, steps_of_epoch_));
+}
+
+void Loop::issue(PhaseOnDevice& phase, const std::vector<int>& counts) {
+  TrainStep& step = phase.step;
+  try {
+    phase.captured.run(counts, [&step, counts] { step.issue(counts); });
+  } catch (const std::bad_alloc&) {
+    const auto step_on = [&](int count) {
+      std::vector<int> some;
+      for (const Draw& draw : step.phase().draws) some.push_back(std::min(count, static_cast<int>(draw.ids.size())));
+      step.restart();
+      step.issue(some);
+    };
+    throw Error(describe_memory_need(model_.device(), "training " + model_.architecture().name(),
+                                     std::ranges::max(counts), step_on));
+  }
+}
+
+/// `first_step` of the epoch's, of which `steps_before` lie before this phase.
+void Loop::run_phase(PhasePlan& plan, int first_step, int steps_before) {
+  PhaseOnDevice& phase = on_device(plan.phase);
+  TrainStep& step = phase.step;
+  const int first = first_step - steps_before, steps = plan.steps.steps();
+  const auto rates = optimizer_.learning_rates(rate_factor_);
+  TrainStep::Start start{
+      .orders = std::move(plan.orders),
+      .control = {
+          .epoch = static_cast<std::uint32_t>(at_.epoch), .learning_rates = {rates[0], rates[1]}, .steps = at_.steps}};
+  for (std::size_t draw = 0; draw < plan.phase.draws.size(); ++draw) {
+    start.offsets.push_back(plan.steps.offset(static_cast<int>(draw), first));
+    samples_before_ += static_cast<std::int64_t>(start.offsets.back());
+  }
+  phase_steps_before_ = at_.steps;
+  phase_first_ = first_step;
+  step.begin(start);
+  for (int i = first; i < steps; ++i) {
+    stop_if_asked(i > first ? &step : nullptr);
+    const std::vector<int>& counts = plan.steps.counts[static_cast<std::size_t>(i)];
+    issue(phase, counts);
+    ++at_.step;
+    ++at_.steps;
+    for (const int count : counts) result_.sample_passes += count;
+    const bool last = i + 1 == steps;
+    // While the device is at work on what was issued.
+    if (last && at_.step == steps_of_epoch_ && at_.epoch + 1 < epochs()) next_ = plan_of(at_.epoch + 1);
+    if (last || glances_.due()) look(step);
+  }
+  samples_before_ = progress_.samples;
+  if (result_.launches == 0) result_.launches = phase.captured.launches(plan.steps.counts.front());
+}
+
+void Loop::run_epoch(std::vector<PhasePlan>& plan, int first_step) {
+  rate_factor_ = objective_.rate_factor(job_.recipe, at_.epoch);
+  steps_of_epoch_ = 0;
+  for (const PhasePlan& phase : plan) steps_of_epoch_ += phase.steps.steps();
+  if (first_step >= steps_of_epoch_) {
+    throw Error(fmt::format("{}: the training state stands at step {} of {}", job_.state_file.string(), first_step + 1,
+                            steps_of_epoch_));
+  }
+  int steps_before = 0;
+  for (PhasePlan& phase : plan) {
+    const int steps_after = steps_before + phase.steps.steps();
+    if (at_.step < steps_after) {
+      run_phase(phase, at_.step, steps_before);
+    } else {
+      samples_before_ += phase.steps.samples();
+    }
+    steps_before = steps_after;
+  }
+}
+
+TrainingResult Loop::run() {
+  at_ = load_training_state(job_.state_file, job_.identity, epochs(), model_, optimizer_);
+  observer_.begin(job_.what);
+  progress_ = {.epoch = at_.epoch,
+               .epochs = epochs(),
+               .samples = 0,
+               .samples_total = 0,
+               .loss = 0,
+               .accuracy = std::numeric_limits<double>::quiet_NaN()};
+  for (int epoch = 0; epoch < epochs(); ++epoch) {
+    for (const Phase& phase : objective_.phases(epoch)) {
+      const std::int64_t samples = phase_steps(phase).samples();
+      progress_.samples_total += samples;
+      if (epoch < at_.epoch) samples_before_ += samples;
+    }
+  }
+  const auto began = std::chrono::steady_clock::now();
+  next_ = plan_of(at_.epoch);
+  while (at_.epoch < epochs()) {
+    std::vector<PhasePlan> plan = std::move(next_);
+    run_epoch(plan, at_.step);
+    objective_.epoch_ended(at_.epoch, model_);
+    ++at_.epoch;
+    at_.step = 0;
+    if (at_.epoch < epochs() && !job_.state_file.empty()) {
+      save_training_state(job_.state_file, job_.identity, model_, optimizer_, at_);
+    }
+  }
+  result_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  require_finite(job_, model_);
+  return result_;
+}
+
+}  // namespace
+
+TrainingResult train(ModelState& model, Objective& objective, const TrainingJob& job, Observer& observer) {
+  check(job.recipe);
+  return Loop(model, objective, job, observer).run();
+}
+
+}  // namespace nepenthe

@@ -1,0 +1,38 @@
+// The training loop: an objective, by a recipe, on a model.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "engine/base/random.h"
+#include "engine/objective.h"
+#include "engine/observer.h"
+#include "engine/recipe.h"
+
+namespace nepenthe {
+
+/// One optimisation: how, and under which random numbers.
+struct TrainingJob {
+  Recipe recipe;
+  RandomStream stream;  // seed, shard and stage; purpose and epoch are filled in
+  std::string what;     // for messages: "shard 1, stage 3"
+  /// Where the state goes at the end of each epoch and on interruption; the caller removes it when the result is safe.
+  /// Empty: nowhere.
+  std::filesystem::path state_file;
+  /// Names this job to its state file (configuration, data, ids): a state of another identity is not continued.
+  std::string identity;
+};
+
+struct TrainingResult {
+  std::int64_t sample_passes = 0;  // of this call; fewer than the whole job's where it was resumed
+  double seconds = 0;              // likewise; training alone, device synchronised
+  double loss = 0;                 // mean cross entropy of the last phase's first draw, likewise
+  std::size_t launches = 0;        // kernels and copies in a captured first step; 0 where it is not captured
+};
+
+/// Trains `model` from its present numbers (or from the job's state file, where there is one of the same identity) with
+/// a fresh optimiser. Throws Error where a loss is not finite, saying in which epoch and step, and Interrupted.
+TrainingResult train(ModelState& model, Objective& objective, const TrainingJob& job, Observer& observer);
+
+}  // namespace nepenthe
