@@ -2,6 +2,7 @@ cmake_minimum_required(VERSION 3.25)
 
 # Fails where a file includes a header of a room that its own room may not know, or a library that is another room's
 # concern. A file belongs to the room with the longest name that begins its path.
+get_filename_component(SOURCE ${SOURCE} ABSOLUTE)
 set(base engine/base)
 set(lower ${base} kernels engine/formats engine)
 set(may_include_engine/base ${base})

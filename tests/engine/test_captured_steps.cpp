@@ -19,7 +19,8 @@ namespace {
 
 /// Pictures of 5 classes whose colours tell them apart, so that losses fall.
 ImageSet coloured_images(Device& device, int count) {
-  constexpr std::size_t plane = 32 * 32;
+  const int side = test_side();
+  const auto plane = static_cast<std::size_t>(side) * static_cast<std::size_t>(side);
   std::vector<std::uint8_t> pixels(std::size_t(count) * 3 * plane);
   const std::vector<std::int32_t> labels = random_labels(count, 5, 12);
   for (std::size_t i = 0; i < pixels.size(); ++i) {
@@ -27,7 +28,7 @@ ImageSet coloured_images(Device& device, int count) {
     const std::size_t sample = i / (3 * plane), channel = i / plane % 3;
     pixels[i] = static_cast<std::uint8_t>(noise + 30 * ((static_cast<std::size_t>(labels[sample]) + channel) % 5));
   }
-  return ImageSet(device, pixels, labels, {.mean = {0.5f, 0.4f, 0.6f}, .std = {0.25f, 0.3f, 0.2f}});
+  return ImageSet(device, pixels, labels, {.mean = {0.5f, 0.4f, 0.6f}, .std = {0.25f, 0.3f, 0.2f}}, side);
 }
 
 struct LossLog : Observer {

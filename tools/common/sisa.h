@@ -22,8 +22,7 @@ void warn_of_another_device(Program& program, const SisaRun& run);
 SisaRun::Cost complete_run(SisaRun& run, const Dataset& dataset, Device& device, Observer& observer);
 
 nlohmann::ordered_json run_json(const SisaRun& run);
-nlohmann::ordered_json run_cost_json(const SisaRun& run, const SisaRun::Cost& cost,
-                                     double eval_seconds);
+nlohmann::ordered_json run_cost_json(const SisaRun& run, const SisaRun::Cost& cost, double eval_seconds);
 
 /// The stages to make, shard by shard, and what they cost.
 std::string plan_table(const SisaWork& work);
