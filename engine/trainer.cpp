@@ -91,8 +91,12 @@ void train_step(Network& network, const ImageSet& images, Optimizer& optimizer, 
   network.parameters().begin_pass();
   const Variable logits = network.forward(pass, make_variable(batch.images, false));
   const ops::SampleScores scores = ops::softmax_cross_entropy(pass, logits, batch.labels.data());
-  std::visit([&](auto& exec) { kernels::tally_batch(exec, control, count, scores.losses.data(), scores.ranks.data()); },
-             device.exec());
+  std::visit(
+      [&](auto& exec) {
+        kernels::tally_batch(
+            exec, {.rows = count, .control = control, .losses = scores.losses.data(), .ranks = scores.ranks.data()});
+      },
+      device.exec());
   tape.backward();
   optimizer.step(control);
 }
@@ -108,8 +112,12 @@ void predict_step(Network& network, const ImageSet& images, const std::int32_t* 
   const ops::SampleScores scores = ops::softmax_cross_entropy(pass, logits, batch.labels.data());
   std::visit(
       [&](auto& exec) {
-        kernels::store_predictions(exec, control, {.rows = count, .classes = network.classes()}, all,
-                                   logits->value.data(), scores.losses.data(), scores.ranks.data());
+        kernels::store_predictions(exec, {.shape = {.rows = count, .classes = network.classes()},
+                                          .control = control,
+                                          .all = all,
+                                          .logits = logits->value.data(),
+                                          .losses = scores.losses.data(),
+                                          .ranks = scores.ranks.data()});
       },
       device.exec());
 }

@@ -13,8 +13,11 @@ SampleScores softmax_cross_entropy(Pass& pass, const Variable& logits, const std
   const ProfiledRange forward_range(device, "softmax_cross_entropy_forward");
   std::visit(
       [&](auto& exec) {
-        kernels::softmax_cross_entropy_forward(exec, shape, scores.losses.data(), scores.ranks.data(),
-                                               logits->value.data(), labels);
+        kernels::softmax_cross_entropy_forward(exec, {.shape = shape,
+                                                      .losses = scores.losses.data(),
+                                                      .ranks = scores.ranks.data(),
+                                                      .logits = logits->value.data(),
+                                                      .labels = labels});
       },
       device.exec());
   if (pass.tape != nullptr) {
@@ -23,8 +26,12 @@ SampleScores softmax_cross_entropy(Pass& pass, const Variable& logits, const std
       const ProfiledRange range(device, "softmax_cross_entropy_backward");
       std::visit(
           [&](auto& exec) {
-            kernels::softmax_cross_entropy_backward(exec, shape, dlogits.data(), logits->value.data(), labels,
-                                                    1.0f / static_cast<float>(shape.rows));
+            kernels::softmax_cross_entropy_backward(exec, {.shape = shape,
+                                                           .dlogits = dlogits.data(),
+                                                           .accumulate = kernels::Accumulate::assign,
+                                                           .logits = logits->value.data(),
+                                                           .labels = labels,
+                                                           .scale = 1.0f / static_cast<float>(shape.rows)});
           },
           device.exec());
     });
