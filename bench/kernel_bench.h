@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/exec.h"
+#include "kernels/cuda_exec.h"
 #include "kernels/memory.h"
 
 namespace nepenthe::bench {

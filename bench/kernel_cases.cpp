@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <type_traits>
 
@@ -10,6 +11,7 @@
 #include "kernels/batch_norm.h"
 #include "kernels/bf16.h"
 #include "kernels/conv2d.h"
+#include "kernels/distillation.h"
 #include "kernels/elementwise.h"
 #include "kernels/gather.h"
 #include "kernels/linear.h"
@@ -17,6 +19,13 @@
 #include "kernels/pool.h"
 #include "kernels/softmax_cross_entropy.h"
 #include "kernels/step_control.h"
+#include "tests/cases/batch_norm.h"
+#include "tests/cases/conv2d.h"
+#include "tests/cases/gather.h"
+#include "tests/cases/linear.h"
+#include "tests/cases/logits.h"
+#include "tests/cases/optimizers.h"
+#include "tests/cases/pool.h"
 
 namespace nepenthe::bench {
 namespace {
@@ -27,8 +36,6 @@ using kernels::ImageShape;
 using kernels::Precision;
 using kernels::StepControl;
 
-constexpr int classes = 100;
-constexpr int head_width = 64;
 constexpr std::size_t parameters = 472'756;  // of ResNet32 with 100 classes
 
 std::string text(const ImageShape& s) { return fmt::format("{}x{}x{}x{}", s.n, s.h, s.w, s.c); }
@@ -40,7 +47,6 @@ template <class T>
 struct Cases {
   KernelBench& bench;
   kernels::CudaExec& exec;
-  int batch;
 
   static constexpr std::size_t element = sizeof(T);
 
@@ -50,23 +56,33 @@ struct Cases {
   }
   Products head_products() const { return exec.precision() == Precision::fp32 ? Products::fp32 : Products::tf32; }
 
-  void gather() {
-    const ImageShape shape{batch, 32, 32, 3};
+  void gather(const cases::Gathering& gathering) {
+    const ImageShape shape = gathering.shape;
+    std::optional<kernels::Augmentation> augmentation;
+    if (gathering.padding) augmentation = {.padding = *gathering.padding};
     const std::size_t values = shape.size();
-    bench.run({.op = "gather, augmented",
+    bench.run({.op = augmentation ? "gather, augmented" : "gather",
                .shape = text(shape),
-               .bytes = number(values * (1 + element) + std::size_t(batch) * 12),
+               .bytes = number(values * (1 + element) + std::size_t(shape.n) * 12),
                .bind = [=, this](Operands& memory) {
                  T* images = memory.take<T>(values);
-                 auto* batch_labels = memory.take<std::int32_t>(std::size_t(batch));
+                 auto* batch_labels = memory.take<std::int32_t>(std::size_t(shape.n));
                  const auto* bytes = memory.take<std::uint8_t>(values);
-                 std::vector<std::int32_t> ids(static_cast<std::size_t>(batch));
+                 std::vector<std::int32_t> ids(static_cast<std::size_t>(shape.n));
                  std::iota(ids.rbegin(), ids.rend(), 0);
                  const std::int32_t *labels = memory.take(ids), *order = memory.take(ids);
                  const StepControl* control = memory.take(std::vector<StepControl>(1));
                  return [=, this] {
-                   kernels::gather(exec, shape, images, batch_labels, bytes, labels, order, control,
-                                   {.mean = {0.5f, 0.5f, 0.5f}, .std = {0.25f, 0.25f, 0.25f}}, kernels::Augmentation{});
+                   kernels::gather<T>(exec, {.shape = shape,
+                                             .images = images,
+                                             .batch_labels = batch_labels,
+                                             .bytes = bytes,
+                                             .labels = labels,
+                                             .order = order,
+                                             .control = control,
+                                             .augmentation = augmentation,
+                                             .mean = {0.5f, 0.5f, 0.5f},
+                                             .std = {0.25f, 0.25f, 0.25f}});
                  };
                }});
   }
@@ -85,8 +101,16 @@ struct Cases {
                  float* of_channels = memory.take<float>(6 * c);
                  return [=, this] {
                    float* p = of_channels;
-                   kernels::batch_norm_forward<T>(exec, shape, y, p, p + c, p + 2 * c, p + 3 * c, x, residual,
-                                                  p + 4 * c, p + 5 * c);
+                   kernels::batch_norm_forward<T>(exec, {.shape = shape,
+                                                         .y = y,
+                                                         .mean = p,
+                                                         .rstd = p + c,
+                                                         .running_mean = p + 2 * c,
+                                                         .running_var = p + 3 * c,
+                                                         .x = x,
+                                                         .residual = residual,
+                                                         .gamma = p + 4 * c,
+                                                         .beta = p + 5 * c});
                  };
                }});
     bench.run({.op = "batch_norm inference" + fused,
@@ -97,7 +121,14 @@ struct Cases {
                  const T* residual = add ? memory.take<T>(values) : nullptr;
                  const float* p = memory.take(std::vector<float>(4 * c, 1.0f));
                  return [=, this] {
-                   kernels::batch_norm_inference<T>(exec, shape, y, x, residual, p, p + c, p + 2 * c, p + 3 * c);
+                   kernels::batch_norm_inference<T>(exec, {.shape = shape,
+                                                           .y = y,
+                                                           .x = x,
+                                                           .residual = residual,
+                                                           .gamma = p,
+                                                           .beta = p + c,
+                                                           .mean = p + 2 * c,
+                                                           .var = p + 3 * c});
                  };
                }});
     // Backward reads dy and x, and with a residual y for the ReLU's mask; it writes dx and the residual's gradient.
@@ -110,9 +141,20 @@ struct Cases {
                  float* of_channels = memory.take<float>(6 * c);
                  return [=, this] {
                    float* p = of_channels;
-                   kernels::batch_norm_backward<T>(exec, shape, dx, dresidual, Accumulate::assign, p, p + c,
-                                                   Accumulate::assign, dy, x, y, p + 2 * c, p + 3 * c, p + 4 * c,
-                                                   p + 5 * c);
+                   kernels::batch_norm_backward<T>(exec, {.shape = shape,
+                                                          .dx = dx,
+                                                          .dresidual = dresidual,
+                                                          .accumulate_residual = Accumulate::assign,
+                                                          .dgamma = p,
+                                                          .dbeta = p + c,
+                                                          .accumulate = Accumulate::assign,
+                                                          .dy = dy,
+                                                          .x = x,
+                                                          .y = y,
+                                                          .gamma = p + 2 * c,
+                                                          .beta = p + 3 * c,
+                                                          .mean = p + 4 * c,
+                                                          .rstd = p + 5 * c});
                  };
                }});
   }
@@ -124,21 +166,23 @@ struct Cases {
         {.op = "global_avg_pool forward", .shape = text(image), .bytes = bytes, .bind = [=, this](Operands& memory) {
            float* y = memory.take<float>(rows);
            const T* x = memory.take<T>(values);
-           return [=, this] { kernels::global_avg_pool_forward<T>(exec, image, y, x); };
+           return [=, this] { kernels::global_avg_pool_forward<T>(exec, {.shape = image, .y = y, .x = x}); };
          }});
     bench.run(
         {.op = "global_avg_pool backward", .shape = text(image), .bytes = bytes, .bind = [=, this](Operands& memory) {
            T* dx = memory.take<T>(values);
            const float* dy = memory.take<float>(rows);
-           return [=, this] { kernels::global_avg_pool_backward<T>(exec, image, dx, Accumulate::assign, dy); };
+           return [=, this] {
+             kernels::global_avg_pool_backward<T>(
+                 exec, {.shape = image, .dx = dx, .accumulate = Accumulate::assign, .dy = dy});
+           };
          }});
   }
 
-  void softmax() {
-    const kernels::LogitsShape shape{batch, classes};
-    const std::size_t rows = static_cast<std::size_t>(batch), values = rows * classes;
-    const std::string size = fmt::format("{}x{}", batch, classes);
-    const std::vector<std::int32_t> labels(rows, classes / 2);
+  void losses(const kernels::LogitsShape& shape) {
+    const std::size_t rows = static_cast<std::size_t>(shape.rows), values = rows * shape.classes;
+    const std::string size = fmt::format("{}x{}", shape.rows, shape.classes);
+    const std::vector<std::int32_t> labels(rows, shape.classes / 2);
     bench.run({.op = "softmax_cross_entropy forward",
                .shape = size,
                .bytes = number(values * 4 + rows * 12),
@@ -147,7 +191,8 @@ struct Cases {
                  auto* ranks = memory.take<std::int32_t>(rows);
                  const std::int32_t* true_ones = memory.take(labels);
                  return [=, this] {
-                   kernels::softmax_cross_entropy_forward(exec, shape, losses, ranks, logits, true_ones);
+                   kernels::softmax_cross_entropy_forward(
+                       exec, {.shape = shape, .losses = losses, .ranks = ranks, .logits = logits, .labels = true_ones});
                  };
                }});
     bench.run({.op = "softmax_cross_entropy backward",
@@ -157,17 +202,41 @@ struct Cases {
                  float *dlogits = memory.take<float>(values), *logits = memory.take<float>(values);
                  const std::int32_t* true_ones = memory.take(labels);
                  return [=, this] {
-                   kernels::softmax_cross_entropy_backward(exec, shape, dlogits, logits, true_ones, 0.01f);
+                   kernels::softmax_cross_entropy_backward(exec, {.shape = shape,
+                                                                  .dlogits = dlogits,
+                                                                  .accumulate = Accumulate::assign,
+                                                                  .logits = logits,
+                                                                  .labels = true_ones,
+                                                                  .scale = 0.01f});
+                 };
+               }});
+    bench.run({.op = "distillation backward",
+               .shape = size,
+               .bytes = number(values * 12),
+               .bind = [=, this](Operands& memory) {
+                 float* dlogits = memory.take<float>(values);
+                 const float *student = memory.take<float>(values), *teacher = memory.take<float>(values);
+                 return [=, this] {
+                   kernels::distillation_backward(exec, {.shape = shape,
+                                                         .dlogits = dlogits,
+                                                         .accumulate = Accumulate::assign,
+                                                         .student = student,
+                                                         .teacher = teacher,
+                                                         .temperature = 4,
+                                                         .scale = 0.01f});
                  };
                }});
     bench.run({.op = "tally_batch",
-               .shape = fmt::format("{}", batch),
+               .shape = fmt::format("{}", shape.rows),
                .bytes = number(rows * 8),
                .bind = [=, this](Operands& memory) {
                  StepControl* control = memory.take(std::vector<StepControl>(1));
                  const float* losses = memory.take<float>(rows);
                  const std::int32_t* ranks = memory.take(labels);
-                 return [=, this] { kernels::tally_batch(exec, control, batch, losses, ranks); };
+                 return [=, this] {
+                   kernels::tally_batch(exec,
+                                        {.rows = shape.rows, .control = control, .losses = losses, .ranks = ranks});
+                 };
                }});
   }
 
@@ -183,7 +252,12 @@ struct Cases {
                  const StepControl* control = memory.take(begun);
                  return [=, this] {
                    const kernels::Segment all{0, parameters};
-                   kernels::sgd_step(exec, {&all, 1}, control, w, v, gradient, {.weight_decay = 5e-4f});
+                   kernels::sgd_step(exec, {.segments = {&all, 1},
+                                            .w = w,
+                                            .v = v,
+                                            .grad = gradient,
+                                            .control = control,
+                                            .settings = cases::network_sgd});
                  };
                }});
     bench.run(
@@ -194,7 +268,13 @@ struct Cases {
            const StepControl* control = memory.take(begun);
            return [=, this] {
              const kernels::Segment all{0, parameters};
-             kernels::adam_step(exec, {&all, 1}, control, w, m, v, gradient, {});
+             kernels::adam_step(exec, {.segments = {&all, 1},
+                                       .w = w,
+                                       .m = m,
+                                       .v = v,
+                                       .grad = gradient,
+                                       .control = control,
+                                       .settings = cases::network_adam});
            };
          }});
   }
@@ -204,7 +284,7 @@ struct Cases {
     bench.run(
         {.op = "add", .shape = text(image), .bytes = number(values * element * 3), .bind = [=, this](Operands& memory) {
            T *y = memory.take<T>(values), *x = memory.take<T>(values);
-           return [=, this] { kernels::add<T>(exec, values, y, x); };
+           return [=, this] { kernels::add(exec, values, y, x); };
          }});
   }
 
@@ -227,7 +307,7 @@ struct Cases {
     const std::size_t x_size = shape.input().size(), y_size = shape.output().size(), w_size = shape.weights();
     const std::string size = fmt::format("{} to {}, {}x{}, stride {}", text(shape.input()), shape.out_c, shape.kernel,
                                          shape.kernel, shape.stride);
-    const double operations = 2.0 * static_cast<double>(y_size) * shape.kernel * shape.kernel * shape.c;
+    const double operations = 2 * cases::products(shape);
     const double activations = number((x_size + y_size) * element);
     const Products products = convolution_products();
     bench.run({.op = "conv2d forward",
@@ -237,7 +317,7 @@ struct Cases {
                .products = products,
                .bind = [=, this](Operands& memory) {
                  T *y = memory.take<T>(y_size), *x = memory.take<T>(x_size), *w = memory.take<T>(w_size);
-                 return [=, this] { kernels::conv2d_forward<T>(exec, shape, y, x, w); };
+                 return [=, this] { kernels::conv2d_forward<T>(exec, {.shape = shape, .y = y, .x = x, .w = w}); };
                }});
     if (with_data_gradient) {
       bench.run({.op = "conv2d backward data",
@@ -247,7 +327,10 @@ struct Cases {
                  .products = products,
                  .bind = [=, this](Operands& memory) {
                    T *dx = memory.take<T>(x_size), *dy = memory.take<T>(y_size), *w = memory.take<T>(w_size);
-                   return [=, this] { kernels::conv2d_backward_data<T>(exec, shape, dx, Accumulate::assign, dy, w); };
+                   return [=, this] {
+                     kernels::conv2d_backward_data<T>(
+                         exec, {.shape = shape, .dx = dx, .accumulate = Accumulate::assign, .dy = dy, .w = w});
+                   };
                  }});
     }
     bench.run({.op = "conv2d backward weights",
@@ -258,16 +341,18 @@ struct Cases {
                .bind = [=, this](Operands& memory) {
                  float* dw = memory.take<float>(w_size);
                  const T *dy = memory.take<T>(y_size), *x = memory.take<T>(x_size);
-                 return [=, this] { kernels::conv2d_backward_weights<T>(exec, shape, dw, Accumulate::assign, dy, x); };
+                 return [=, this] {
+                   kernels::conv2d_backward_weights<T>(
+                       exec, {.shape = shape, .dw = dw, .accumulate = Accumulate::assign, .dy = dy, .x = x});
+                 };
                }});
   }
 
-  void linear() {
-    const kernels::LinearShape shape{batch, head_width, classes};
-    const std::size_t x_size = std::size_t(batch) * head_width, y_size = std::size_t(batch) * classes;
-    const std::size_t w_size = std::size_t{classes} * head_width;
-    const std::string size = fmt::format("{}x{} to {}", batch, head_width, classes);
-    const double operations = 2.0 * batch * head_width * classes;
+  void linear(const kernels::LinearShape& shape) {
+    const std::size_t in = shape.in, out = shape.out, rows = shape.rows;
+    const std::size_t x_size = rows * in, y_size = rows * out, w_size = out * in;
+    const std::string size = fmt::format("{}x{} to {}", rows, in, out);
+    const double operations = 2 * cases::products(shape);
     const double bytes = number((x_size + y_size + w_size) * 4);
     const auto run = [&](const std::string& op, double all_bytes, const auto& issue) {
       bench.run({.op = op,
@@ -277,51 +362,46 @@ struct Cases {
                  .products = head_products(),
                  .bind = [=](Operands& memory) {
                    float *x = memory.take<float>(x_size), *y = memory.take<float>(y_size);
-                   float *w = memory.take<float>(w_size), *b = memory.take<float>(classes);
+                   float *w = memory.take<float>(w_size), *b = memory.take<float>(out);
                    return [=] { issue(x, y, w, b); };
                  }});
     };
-    run("linear forward", bytes + classes * 4,
-        [=, this](float* x, float* y, float* w, float* b) { kernels::linear_forward(exec, shape, y, x, w, b); });
-    run("linear backward data", bytes, [=, this](float* dx, float* dy, float* w, float*) {
-      kernels::linear_backward_data(exec, shape, dx, Accumulate::assign, dy, w);
+    run("linear forward", bytes + number(out * 4), [=, this](float* x, float* y, float* w, float* b) {
+      kernels::linear_forward(exec, {.shape = shape, .y = y, .x = x, .w = w, .b = b});
     });
-    run("linear backward weights", bytes + classes * 4, [=, this](float* x, float* dy, float* dw, float* db) {
-      kernels::linear_backward_weights(exec, shape, dw, db, Accumulate::assign, dy, x);
+    run("linear backward data", bytes, [=, this](float* dx, float* dy, float* w, float*) {
+      kernels::linear_backward_data(exec,
+                                    {.shape = shape, .dx = dx, .accumulate = Accumulate::assign, .dy = dy, .w = w});
+    });
+    run("linear backward weights", bytes + number(out * 4), [=, this](float* x, float* dy, float* dw, float* db) {
+      kernels::linear_backward_weights(
+          exec, {.shape = shape, .dw = dw, .db = db, .accumulate = Accumulate::assign, .dy = dy, .x = x});
     });
   }
 };
 
 }  // namespace
 
-std::vector<ImageShape> stages(int batch) { return {{batch, 32, 32, 16}, {batch, 16, 16, 32}, {batch, 8, 8, 64}}; }
+std::vector<ImageShape> stages(int batch) { return cases::of_network(cases::batch_norm, batch); }
 
 template <class T>
 void run_kernels(KernelBench& bench, int batch) {
-  Cases<T> cases{.bench = bench, .exec = bench.exec(), .batch = batch};
-  const std::vector<ImageShape> images = stages(batch);
-  cases.gather();
-  cases.conv2d({batch, 32, 32, 3, 16, 3, 1, 1}, false);  // the stem: nothing asks for the pictures' gradient
-  for (std::size_t i = 0; i < images.size(); ++i) {
-    const ImageShape& s = images[i];
-    if (i > 0) {
-      const ImageShape& before = images[i - 1];
-      cases.conv2d({batch, before.h, before.w, before.c, s.c, 3, 2, 1}, true);
-      cases.conv2d({batch, before.h, before.w, before.c, s.c, 1, 2, 0}, true);
-    }
-    cases.conv2d({batch, s.h, s.w, s.c, s.c, 3, 1, 1}, true);
+  Cases<T> run{.bench = bench, .exec = bench.exec()};
+  for (const cases::Gathering& gathering : cases::of_network(cases::gather, batch)) run.gather(gathering);
+  for (const kernels::Conv2dShape& shape : cases::of_network(cases::conv2d, batch)) {
+    run.conv2d(shape, shape.c != 3);  // nothing asks for the pictures' gradient
   }
-  for (const ImageShape& image : images) {
-    cases.batch_norm(image, false, false);
-    cases.batch_norm(image, false, true);
-    cases.batch_norm(image, true, true);
-    cases.elementwise(image);
+  for (const ImageShape& image : stages(batch)) {
+    run.batch_norm(image, false, false);
+    run.batch_norm(image, false, true);
+    run.batch_norm(image, true, true);
+    run.elementwise(image);
   }
-  cases.pool(images.back());
-  cases.linear();
-  cases.softmax();
-  cases.optimizers();
-  cases.casts();
+  for (const ImageShape& image : cases::of_network(cases::pool, batch)) run.pool(image);
+  for (const kernels::LinearShape& shape : cases::of_network(cases::linear, batch)) run.linear(shape);
+  for (const kernels::LogitsShape& shape : cases::of_network(cases::logits, batch)) run.losses(shape);
+  run.optimizers();
+  run.casts();
 }
 
 template void run_kernels<float>(KernelBench&, int);

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/gather.h"
+#include "engine/normalization.h"
 
 namespace nepenthe {
 
@@ -26,7 +26,7 @@ struct Dataset {
   std::vector<std::string> class_names;         // (classes); "0", "1", … without a names file
   std::vector<std::string> coarse_class_names;  // empty for CIFAR-10
   Split train, test;
-  kernels::Normalization normalization;  // STUDY: the data set's own constants
+  Normalization normalization;  // STUDY: the data set's own constants
 };
 
 /// Reads a folder of CIFAR-100 binary files (train.bin, test.bin, fine_label_names.txt, coarse_label_names.txt; the

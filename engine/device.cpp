@@ -21,8 +21,8 @@ kernels::Exec open_cpu(const DeviceSettings& settings) {
 
 /// Throws std::runtime_error where there is no GPU to be used.
 kernels::Exec open_cuda(const DeviceSettings& settings) {
-  kernels::Exec exec = kernels::open_cuda(settings.precision);
-  std::visit([&](auto& cuda) { kernels::use_conv_algorithms(cuda, settings.conv_algorithms); }, exec);
+  kernels::CudaExec exec(settings.precision);
+  kernels::use_conv_algorithms(exec, settings.conv_algorithms);
   return exec;
 }
 

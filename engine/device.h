@@ -10,6 +10,7 @@
 
 #include "engine/arena.h"
 #include "kernels/bf16.h"
+#include "kernels/conv_algorithms.h"
 #include "kernels/exec.h"
 
 namespace nepenthe {

@@ -4,7 +4,7 @@
 namespace nepenthe {
 
 ImageSet::ImageSet(Device& device, const std::vector<std::uint8_t>& pixels, const std::vector<std::int32_t>& labels,
-                   const kernels::Normalization& normalization, int side)
+                   const Normalization& normalization, int side)
     : device_(&device), pixels_(device, pixels), labels_(device, labels), normalization_(normalization), side_(side) {}
 
 ImageSet::Batch ImageSet::gather(const std::int32_t* order, const kernels::StepControl* control, int count,
@@ -15,8 +15,16 @@ ImageSet::Batch ImageSet::gather(const std::int32_t* order, const kernels::StepC
   const ProfiledRange range(*device_, "gather");
   device_->run([&](auto& exec, auto element) {
     using T = decltype(element);
-    kernels::gather(exec, shape, batch.images.as<T>(), batch.labels.data(), pixels_.data(), labels_.data(), order,
-                    control, normalization_, augmentation);
+    kernels::gather<T>(exec, {.shape = shape,
+                              .images = batch.images.as<T>(),
+                              .batch_labels = batch.labels.data(),
+                              .bytes = pixels_.data(),
+                              .labels = labels_.data(),
+                              .order = order,
+                              .control = control,
+                              .augmentation = augmentation,
+                              .mean = normalization_.mean,
+                              .std = normalization_.std});
   });
   return batch;
 }

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "engine/device.h"
+#include "engine/normalization.h"
 #include "engine/tensor.h"
 #include "kernels/gather.h"
 
@@ -14,7 +15,7 @@ class ImageSet {
  public:
   /// pixels: (count, 3, side, side) planar bytes; labels: (count), each in [0, classes).
   ImageSet(Device& device, const std::vector<std::uint8_t>& pixels, const std::vector<std::int32_t>& labels,
-           const kernels::Normalization& normalization, int side = 32);
+           const Normalization& normalization, int side = 32);
 
   int count() const { return static_cast<int>(labels_.size()); }
   int side() const { return side_; }
@@ -33,7 +34,7 @@ class ImageSet {
   Device* device_;
   DeviceArray<std::uint8_t> pixels_;
   DeviceArray<std::int32_t> labels_;
-  kernels::Normalization normalization_;
+  Normalization normalization_;
   int side_;
 };
 

@@ -38,14 +38,25 @@ void Optimizer::step(const kernels::StepControl* control) {
   std::visit(
       [&](auto& exec) {
         if (recipe_.optimizer == OptimizerKind::sgd) {
-          kernels::sgd_step(exec, segments, control, parameters_.values(), moments_[0].data(), parameters_.gradients(),
-                            {.momentum = static_cast<float>(recipe_.momentum),
-                             .dampening = static_cast<float>(recipe_.dampening),
-                             .weight_decay = static_cast<float>(recipe_.weight_decay),
-                             .nesterov = recipe_.nesterov});
+          kernels::sgd_step(exec, {.segments = segments,
+                                   .w = parameters_.values(),
+                                   .v = moments_[0].data(),
+                                   .grad = parameters_.gradients(),
+                                   .mask = mask_,
+                                   .control = control,
+                                   .settings = {.momentum = static_cast<float>(recipe_.momentum),
+                                                .dampening = static_cast<float>(recipe_.dampening),
+                                                .weight_decay = static_cast<float>(recipe_.weight_decay),
+                                                .nesterov = recipe_.nesterov}});
         } else {
-          kernels::adam_step(exec, segments, control, parameters_.values(), moments_[0].data(), moments_[1].data(),
-                             parameters_.gradients(), {.weight_decay = static_cast<float>(recipe_.weight_decay)});
+          kernels::adam_step(exec, {.segments = segments,
+                                    .w = parameters_.values(),
+                                    .m = moments_[0].data(),
+                                    .v = moments_[1].data(),
+                                    .grad = parameters_.gradients(),
+                                    .mask = mask_,
+                                    .control = control,
+                                    .settings = {.weight_decay = static_cast<float>(recipe_.weight_decay)}});
         }
       },
       parameters_.device().exec());

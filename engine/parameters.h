@@ -9,6 +9,7 @@
 #include "engine/device.h"
 #include "engine/formats/host_tensor.h"
 #include "engine/parameter_layout.h"
+#include "kernels/shapes.h"
 
 namespace nepenthe {
 

@@ -24,8 +24,12 @@ void predict_step(ModelState& model, const ImageSet& images, const std::int32_t*
   const ops::SampleScores scores = ops::softmax_cross_entropy(pass, logits, batch.labels.data());
   std::visit(
       [&](auto& exec) {
-        kernels::store_predictions(exec, control, {.rows = count, .classes = model.architecture().classes()}, all,
-                                   logits->value.data(), scores.losses.data(), scores.ranks.data());
+        kernels::store_predictions(exec, {.shape = {.rows = count, .classes = model.architecture().classes()},
+                                          .control = control,
+                                          .all = all,
+                                          .logits = logits->value.data(),
+                                          .losses = scores.losses.data(),
+                                          .ranks = scores.ranks.data()});
       },
       device.exec());
 }

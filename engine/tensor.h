@@ -11,7 +11,7 @@ namespace nepenthe {
 
 using kernels::ImageShape;
 
-/// Numbers of logical shape (N, H, W, C), in the backend's layout (kernels/exec.h). A matrix (rows, columns) is
+/// Numbers of logical shape (N, H, W, C), in the backend's layout (kernels/layout.h). A matrix (rows, columns) is
 /// (rows, 1, 1, columns), which is plain row major in every layout. What a network computes on pictures has the
 /// device's activation_type(); what comes behind the last pooling, and all statistics, is fp32. Copies share the
 /// memory.

@@ -2,6 +2,7 @@
 
 #include <stdexcept>
 
+#include "engine/ops/distillation.h"
 #include "engine/ops/softmax_cross_entropy.h"
 
 namespace nepenthe {
@@ -52,8 +53,18 @@ void TrainStep::pass_over(std::size_t draw, int count) {
   const Variable logits = model_.forward(pass, images);
   const ops::SampleScores scores =
       ops::softmax_cross_entropy(pass, logits, batch.labels.data(), what.losses.cross_entropy);
-  std::visit([&](auto& exec) { kernels::tally_batch(exec, control, count, scores.losses.data(), scores.ranks.data()); },
-             device.exec());
+  if (what.losses.distillation != 0) {
+    Pass teaching{.device = device};
+    what.losses.teacher->begin_pass();
+    const Variable taught = what.losses.teacher->forward(teaching, images);
+    ops::distillation(pass, logits, taught->value, what.losses.temperature, what.losses.distillation);
+  }
+  std::visit(
+      [&](auto& exec) {
+        kernels::tally_batch(
+            exec, {.rows = count, .control = control, .losses = scores.losses.data(), .ranks = scores.ranks.data()});
+      },
+      device.exec());
   tape.backward();
 }
 

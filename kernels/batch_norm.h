@@ -1,45 +1,72 @@
 // Batch normalisation over (N, H, W) for each channel (Ioffe & Szegedy 2015), fused with what follows it in a residual
 // network: y = relu?(gamma·(x − mean)·rstd + beta [+ residual]).
+//
+// T, the activations' type, is float on the CPU, float or bf16 on CUDA. Activations are (N, H, W, C) in the backend's
+// layout, all other operands (C). Shapes without elements are std::invalid_argument.
 #pragma once
 
-#include "kernels/exec.h"
+#include "kernels/exec_fwd.h"
 #include "kernels/shapes.h"
 
 namespace nepenthe::kernels {
 
-/// Normalises with the batch's own mean and biased variance and keeps them: mean (C), rstd (C) = 1/√(variance + eps).
-/// running_mean, running_var (C) are moved towards the batch's, the variance unbiased (n/(n − 1), n = N·H·W; for n = 1
-/// the biased one). residual (N, H, W, C) is read if shape.add, else may be null. y may not alias x.
-void batch_norm_forward(CpuExec& exec, const BatchNormShape& shape, float* y, float* mean, float* rstd,
-                        float* running_mean, float* running_var, const float* x, const float* residual,
-                        const float* gamma, const float* beta);
-
-/// The same with given statistics mean (C), var (C), as in evaluation.
-void batch_norm_inference(CpuExec& exec, const BatchNormShape& shape, float* y, const float* x, const float* residual,
-                          const float* gamma, const float* beta, const float* mean, const float* var);
-
-/// Gradients of batch_norm_forward. x, y, gamma, beta, mean, rstd as in and out of the forward call; dy the gradient of
-/// y. dx is assigned; dgamma, dbeta (C) by `accumulate`; dresidual (only if shape.add) by `accumulate_residual`, and
-/// may be the same memory as dy when it is assigned. dx may not alias anything.
-void batch_norm_backward(CpuExec& exec, const BatchNormShape& shape, float* dx, float* dresidual,
-                         Accumulate accumulate_residual, float* dgamma, float* dbeta, Accumulate accumulate,
-                         const float* dy, const float* x, const float* y, const float* gamma, const float* beta,
-                         const float* mean, const float* rstd);
-
-#if defined(NEPENTHE_CUDA)
-/// The same; T, the activations' type, is float or bf16.
+/// Normalises with the batch's own mean and biased variance and keeps them.
 template <class T>
-void batch_norm_forward(CudaExec& exec, const BatchNormShape& shape, T* y, float* mean, float* rstd,
-                        float* running_mean, float* running_var, const T* x, const T* residual, const float* gamma,
-                        const float* beta);
+struct BatchNormForward {
+  BatchNormShape shape;
+  T* y;                 // may not alias x
+  float* mean;          // the batch's
+  float* rstd;          // 1/√(variance + eps)
+  float* running_mean;  // moved towards the batch's
+  float* running_var;   // likewise, the variance unbiased: n/(n − 1), n = N·H·W; for n = 1 the biased one
+  const T* x;
+  const T* residual;  // read if shape.add
+  const float* gamma;
+  const float* beta;
+};
 template <class T>
-void batch_norm_inference(CudaExec& exec, const BatchNormShape& shape, T* y, const T* x, const T* residual,
-                          const float* gamma, const float* beta, const float* mean, const float* var);
+void batch_norm_forward(CpuExec& exec, const BatchNormForward<T>& operands);
 template <class T>
-void batch_norm_backward(CudaExec& exec, const BatchNormShape& shape, T* dx, T* dresidual,
-                         Accumulate accumulate_residual, float* dgamma, float* dbeta, Accumulate accumulate,
-                         const T* dy, const T* x, const T* y, const float* gamma, const float* beta, const float* mean,
-                         const float* rstd);
-#endif
+void batch_norm_forward(CudaExec& exec, const BatchNormForward<T>& operands);
+
+/// The same with given statistics, as in evaluation.
+template <class T>
+struct BatchNormInference {
+  BatchNormShape shape;
+  T* y;
+  const T* x;
+  const T* residual;  // read if shape.add
+  const float* gamma;
+  const float* beta;
+  const float* mean;
+  const float* var;
+};
+template <class T>
+void batch_norm_inference(CpuExec& exec, const BatchNormInference<T>& operands);
+template <class T>
+void batch_norm_inference(CudaExec& exec, const BatchNormInference<T>& operands);
+
+/// Gradients of batch_norm_forward, whose operands x, gamma, beta and results y, mean, rstd it takes.
+template <class T>
+struct BatchNormBackward {
+  BatchNormShape shape;
+  T* dx;         // assigned; may not alias anything
+  T* dresidual;  // only if shape.add; may be the same memory as dy where it is assigned
+  Accumulate accumulate_residual;
+  float* dgamma;
+  float* dbeta;
+  Accumulate accumulate;  // of dgamma and dbeta
+  const T* dy;            // the gradient of y
+  const T* x;
+  const T* y;
+  const float* gamma;
+  const float* beta;
+  const float* mean;
+  const float* rstd;
+};
+template <class T>
+void batch_norm_backward(CpuExec& exec, const BatchNormBackward<T>& operands);
+template <class T>
+void batch_norm_backward(CudaExec& exec, const BatchNormBackward<T>& operands);
 
 }  // namespace nepenthe::kernels

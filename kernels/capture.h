@@ -1,10 +1,11 @@
 // Captured work: a sequence of kernels that can be run again without issuing each. On CUDA a graph.
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <memory>
 
-#include "kernels/exec.h"
+#include "kernels/exec_fwd.h"
 
 namespace nepenthe::kernels {
 
@@ -22,8 +23,6 @@ class Capture {
 ///
 /// On the CPU kernels run when called, so a replay calls `work`.
 std::unique_ptr<Capture> capture(CpuExec& exec, std::function<void()> work);
-#if defined(NEPENTHE_CUDA)
 std::unique_ptr<Capture> capture(CudaExec& exec, std::function<void()> work);
-#endif
 
 }  // namespace nepenthe::kernels

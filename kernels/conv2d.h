@@ -1,39 +1,56 @@
 // 2-d convolution without bias. Activations lie in the backend's layout; filters are (K, R, S, C) in memory, that is
 // (out channels, kernel rows, kernel columns, in channels), on every backend.
+//
+// T, the type of activations and filters, is float on the CPU; on CUDA, where cuDNN computes, float (products in fp32,
+// or in TF32 where the precision is tf32 or bf16) or bf16 (products in bf16, sums in fp32). There all operands are
+// aligned to 16 bytes, and the first call for a shape makes its plan, so that it cannot be recorded into a graph.
+// Throws std::invalid_argument for shapes without output, std::runtime_error where cuDNN has no engine that may be
+// used, or a recorded one cannot be had.
 #pragma once
 
-#include "kernels/exec.h"
+#include "kernels/exec_fwd.h"
 #include "kernels/shapes.h"
 
 namespace nepenthe::kernels {
 
-/// y (N, H', W', K) = x (N, H, W, C) * w. Throws std::invalid_argument for shapes without output.
-void conv2d_forward(CpuExec& exec, const Conv2dShape& shape, float* y, const float* x, const float* w);
-
-/// dx (N, H, W, C), assigned or added to.
-void conv2d_backward_data(CpuExec& exec, const Conv2dShape& shape, float* dx, Accumulate accumulate, const float* dy,
-                          const float* w);
-
-/// dw (K, R, S, C), assigned or added to. Partial sums over fixed chunks of the batch are added in chunk order.
-void conv2d_backward_weights(CpuExec& exec, const Conv2dShape& shape, float* dw, Accumulate accumulate, const float* dy,
-                             const float* x);
-
-#if defined(NEPENTHE_CUDA)
-/// The same with cuDNN. T, the type of activations and filters, is float (products in fp32, or in TF32 where the
-/// precision is tf32 or bf16) or bf16 (products in bf16, sums in fp32). All operands are aligned to 16 bytes. The first
-/// call for a shape makes its plan, so it cannot be recorded into a graph. Throws std::runtime_error where cuDNN has no
-/// engine that may be used, or a recorded one cannot be had.
+/// y = x * w.
 template <class T>
-void conv2d_forward(CudaExec& exec, const Conv2dShape& shape, T* y, const T* x, const T* w);
+struct Conv2dForward {
+  Conv2dShape shape;
+  T* y;        // (N, H', W', K)
+  const T* x;  // (N, H, W, C)
+  const T* w;  // (K, R, S, C)
+};
+template <class T>
+void conv2d_forward(CpuExec& exec, const Conv2dForward<T>& operands);
+template <class T>
+void conv2d_forward(CudaExec& exec, const Conv2dForward<T>& operands);
 
 template <class T>
-void conv2d_backward_data(CudaExec& exec, const Conv2dShape& shape, T* dx, Accumulate accumulate, const T* dy,
-                          const T* w);
-
-/// dw is fp32 for both types: it goes to the master weights.
+struct Conv2dBackwardData {
+  Conv2dShape shape;
+  T* dx;  // (N, H, W, C)
+  Accumulate accumulate;
+  const T* dy;  // (N, H', W', K)
+  const T* w;   // (K, R, S, C)
+};
 template <class T>
-void conv2d_backward_weights(CudaExec& exec, const Conv2dShape& shape, float* dw, Accumulate accumulate, const T* dy,
-                             const T* x);
-#endif
+void conv2d_backward_data(CpuExec& exec, const Conv2dBackwardData<T>& operands);
+template <class T>
+void conv2d_backward_data(CudaExec& exec, const Conv2dBackwardData<T>& operands);
+
+/// On the CPU partial sums over fixed chunks of the batch are added in chunk order.
+template <class T>
+struct Conv2dBackwardWeights {
+  Conv2dShape shape;
+  float* dw;  // (K, R, S, C); fp32 for both types: it goes to the master weights
+  Accumulate accumulate;
+  const T* dy;  // (N, H', W', K)
+  const T* x;   // (N, H, W, C)
+};
+template <class T>
+void conv2d_backward_weights(CpuExec& exec, const Conv2dBackwardWeights<T>& operands);
+template <class T>
+void conv2d_backward_weights(CudaExec& exec, const Conv2dBackwardWeights<T>& operands);
 
 }  // namespace nepenthe::kernels

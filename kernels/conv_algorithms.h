@@ -6,6 +6,8 @@
 #include <map>
 #include <string>
 
+#include "kernels/exec_fwd.h"
+
 namespace nepenthe::kernels {
 
 struct ConvAlgorithm {
@@ -16,5 +18,18 @@ struct ConvAlgorithm {
 
 /// By convolution, for example "backward_weights bf16 n128 h32 w32 c16 k16 r3 s1 p1".
 using ConvAlgorithms = std::map<std::string, ConvAlgorithm>;
+
+/// The engines in use: those given and those chosen since. None on the CPU.
+const ConvAlgorithms& conv_algorithms(const CpuExec& exec);
+const ConvAlgorithms& conv_algorithms(const CudaExec& exec);
+
+/// Engines to take in place of own choices, for convolutions not yet run. Nothing happens on the CPU.
+inline void use_conv_algorithms(CpuExec&, const ConvAlgorithms&) {}
+void use_conv_algorithms(CudaExec& exec, const ConvAlgorithms& engines);
+
+/// From here on a convolution's first run measures every deterministic engine and takes the fastest, in place of
+/// cuDNN's first suggestion; its outputs are undefined then. False where there are no engines to measure.
+inline bool measure_conv_algorithms(CpuExec&) { return false; }
+bool measure_conv_algorithms(CudaExec& exec);
 
 }  // namespace nepenthe::kernels

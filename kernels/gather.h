@@ -6,15 +6,11 @@
 #include <optional>
 
 #include "engine/base/philox.h"
-#include "kernels/exec.h"
+#include "kernels/exec_fwd.h"
 #include "kernels/shapes.h"
 #include "kernels/step_control.h"
 
 namespace nepenthe::kernels {
-
-struct Normalization {
-  std::array<float, 3> mean, std;  // of values scaled to [0, 1], a channel each
-};
 
 /// Random crop out of the picture padded with `padding` black pixels (raw value 0) on each side, then a horizontal flip
 /// with probability 1/2: offsets and flip of sample id come from random_bits(stream, id) — x gives the row offset and
@@ -24,19 +20,27 @@ struct Augmentation {
   int padding = 4;
 };
 
-/// images (N, H, W, C) in the backend's layout = normalise(augment(bytes[ids])), batch_labels (N) = labels[ids], where
-/// ids (N) = order[control->offset …]. `shape.c` is 3. bytes: (samples, 3, H, W) planar as in the CIFAR files; labels:
-/// (samples); order: ids below the number of samples (not checked). No augmentation: the plain picture.
-void gather(CpuExec& exec, const ImageShape& shape, float* images, std::int32_t* batch_labels,
-            const std::uint8_t* bytes, const std::int32_t* labels, const std::int32_t* order,
-            const StepControl* control, const Normalization& normalization,
-            const std::optional<Augmentation>& augmentation);
-#if defined(NEPENTHE_CUDA)
-/// The same; T, the activations' type, is float or bf16.
+/// images = (augment(bytes[id])/255 − mean)/std, batch_labels = labels[id], for id = order[control->offset …]. T, the
+/// activations' type, is float on the CPU, float or bf16 on CUDA. Throws std::invalid_argument for other than three
+/// channels.
 template <class T>
-void gather(CudaExec& exec, const ImageShape& shape, T* images, std::int32_t* batch_labels, const std::uint8_t* bytes,
-            const std::int32_t* labels, const std::int32_t* order, const StepControl* control,
-            const Normalization& normalization, const std::optional<Augmentation>& augmentation);
-#endif
+struct Gather {
+  ImageShape shape;            // of the batch
+  T* images;                   // (N, H, W, C) in the backend's layout
+  std::int32_t* batch_labels;  // (N)
+  const std::uint8_t* bytes;   // (samples, 3, H, W), planar as in the CIFAR files
+  const std::int32_t* labels;  // (samples)
+  const std::int32_t* order;   // ids below the number of samples (not checked)
+  const StepControl* control;
+  std::optional<Augmentation> augmentation;  // none: the plain picture
+  std::array<float, 3> mean, std;            // of values scaled to [0, 1], a channel each
+};
+template <class T>
+void gather(CpuExec& exec, const Gather<T>& operands);
+template <class T>
+void gather(CudaExec& exec, const Gather<T>& operands);
+
+/// What both backends refuse.
+void check_pictures(const ImageShape& shape);
 
 }  // namespace nepenthe::kernels

@@ -3,7 +3,7 @@
 
 #include <cstddef>
 
-#include "kernels/exec.h"
+#include "kernels/exec_fwd.h"
 
 namespace nepenthe::kernels {
 
@@ -28,7 +28,6 @@ struct MemoryUse {
 };
 inline MemoryUse memory_use(CpuExec&) { return {0, 0}; }
 
-#if defined(NEPENTHE_CUDA)
 void* allocate(CudaExec& exec, std::size_t bytes);
 void release(CudaExec& exec, void* memory) noexcept;
 void copy_to_device(CudaExec& exec, void* device, const void* host, std::size_t bytes);
@@ -36,6 +35,5 @@ void copy_to_host(CudaExec& exec, void* host, const void* device, std::size_t by
 void synchronize(CudaExec& exec);
 inline bool results_are_at_hand(const CudaExec&) { return false; }
 MemoryUse memory_use(CudaExec& exec);
-#endif
 
 }  // namespace nepenthe::kernels

@@ -1,10 +1,15 @@
 // Optimiser steps over a model's flat buffers, in one launch; with PyTorch's definitions.
+//
+// Elements outside the segments stay as they are, and so do those whose mask is 0: weights and moments. Nothing happens
+// once a loss has not been finite (control->diverged_at). Throws std::invalid_argument for more segments than learning
+// rates.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 
-#include "kernels/exec.h"
+#include "kernels/exec_fwd.h"
 #include "kernels/step_control.h"
 
 namespace nepenthe::kernels {
@@ -23,10 +28,19 @@ struct SgdSettings {
 };
 
 /// g = grad + weight_decay·w; v = first ? g : momentum·v + (1 − dampening)·g; w −= lr·(nesterov ? g + momentum·v : v).
-/// The step numbered control->steps, counted from 1; the first does not read v. With momentum 0, w −= lr·g and v is
-/// left alone. Nothing happens once a loss has not been finite (control->diverged_at).
-void sgd_step(CpuExec& exec, std::span<const Segment> segments, const StepControl* control, float* w, float* v,
-              const float* grad, const SgdSettings& settings);
+/// The step numbered control->steps, counted from 1; the first does not use v. With momentum 0, w −= lr·g and v is
+/// left alone.
+struct SgdStep {
+  std::span<const Segment> segments;
+  float* w;
+  float* v;
+  const float* grad;
+  const std::uint8_t* mask;  // of each element of w, aligned to 4 bytes; null: all are stepped
+  const StepControl* control;
+  SgdSettings settings;
+};
+void sgd_step(CpuExec& exec, const SgdStep& operands);
+void sgd_step(CudaExec& exec, const SgdStep& operands);
 
 struct AdamSettings {
   float beta1 = 0.9f;
@@ -35,17 +49,21 @@ struct AdamSettings {
   float weight_decay = 0.0f;
 };
 
-/// Adam (Kingma & Ba 2015), weight decay inside the gradient: m, v the moments,
-/// w −= lr·(m / (1 − beta1^step)) / (√(v / (1 − beta2^step)) + eps), step = control->steps. As above where a loss has
-/// not been finite.
-void adam_step(CpuExec& exec, std::span<const Segment> segments, const StepControl* control, float* w, float* m,
-               float* v, const float* grad, const AdamSettings& settings);
+/// Adam (Kingma & Ba 2015), weight decay inside the gradient:
+/// w −= lr·(m / (1 − beta1^step)) / (√(v / (1 − beta2^step)) + eps), step = control->steps.
+struct AdamStep {
+  std::span<const Segment> segments;
+  float* w;
+  float *m, *v;  // the moments
+  const float* grad;
+  const std::uint8_t* mask;  // as above
+  const StepControl* control;
+  AdamSettings settings;
+};
+void adam_step(CpuExec& exec, const AdamStep& operands);
+void adam_step(CudaExec& exec, const AdamStep& operands);
 
-#if defined(NEPENTHE_CUDA)
-void sgd_step(CudaExec& exec, std::span<const Segment> segments, const StepControl* control, float* w, float* v,
-              const float* grad, const SgdSettings& settings);
-void adam_step(CudaExec& exec, std::span<const Segment> segments, const StepControl* control, float* w, float* m,
-               float* v, const float* grad, const AdamSettings& settings);
-#endif
+/// What both backends refuse.
+void check(std::span<const Segment> segments);
 
 }  // namespace nepenthe::kernels

@@ -4,7 +4,7 @@
 #include <map>
 #include <string>
 
-#include "kernels/exec.h"
+#include "kernels/exec_fwd.h"
 
 namespace nepenthe::kernels {
 
@@ -24,11 +24,9 @@ using RangeTimes = std::map<std::string, RangeTime>;
 inline void time_ranges(CpuExec&) {}
 inline RangeTimes take_range_times(CpuExec&) { return {}; }
 
-#if defined(NEPENTHE_CUDA)
 void begin_range(CudaExec& exec, const char* name);
 void end_range(CudaExec& exec);
 void time_ranges(CudaExec& exec);
 RangeTimes take_range_times(CudaExec& exec);
-#endif
 
 }  // namespace nepenthe::kernels

@@ -1,11 +1,16 @@
-// What a kernel needs to know of its operands' sizes. Aggregates with designated initialisers; comparable, so that they
-// serve as keys of plan caches.
+// What a kernel needs to know of its operands beside where they are: their sizes, and whether gradients are added.
+// Aggregates with designated initialisers; comparable, so that they serve as keys of plan caches.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
+#include <string_view>
 
 namespace nepenthe::kernels {
+
+/// Whether a gradient kernel overwrites its output or adds to it.
+enum class Accumulate { assign, add };
 
 /// Activations (N, H, W, C).
 struct ImageShape {
@@ -43,5 +48,15 @@ struct LinearShape {
 struct LogitsShape {
   int rows, classes;
 };
+
+/// "input (N, H, W, C) = (…), 16 filters of 3 x 3, stride 1, padding 1".
+std::string text(const Conv2dShape& shape);
+
+/// Each throws std::invalid_argument, naming the op, where the shape is of nothing or has no output. Both backends' ops
+/// call it first.
+void check(std::string_view op, const ImageShape& shape);
+void check(std::string_view op, const Conv2dShape& shape);
+void check(std::string_view op, const LinearShape& shape);
+void check(std::string_view op, const LogitsShape& shape);
 
 }  // namespace nepenthe::kernels

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/exec.h"
+#include "kernels/exec_fwd.h"
 #include "kernels/shapes.h"
 
 namespace nepenthe::kernels {
@@ -24,27 +24,36 @@ struct StepControl {
   double diverged_loss = 0;                  // and the mean loss of its batch
 };
 
-/// After a training batch's forward pass, before its optimiser step: adds its losses and ranks (rows) to the totals and
-/// moves offset by `rows` and steps by 1. From the first loss that is not finite on, optimiser steps do nothing and the
+/// After a training batch's forward pass, before its optimiser step: adds its losses and ranks to the totals and moves
+/// offset by `rows` and steps by 1. From the first loss that is not finite on, optimiser steps do nothing and the
 /// totals stay.
-void tally_batch(CpuExec& exec, StepControl* control, int rows, const float* losses, const std::int32_t* ranks);
+struct TallyBatch {
+  int rows;
+  StepControl* control;
+  const float* losses;        // (rows)
+  const std::int32_t* ranks;  // (rows)
+};
+void tally_batch(CpuExec& exec, const TallyBatch& operands);
+void tally_batch(CudaExec& exec, const TallyBatch& operands);
 
-/// Where the predictions of all samples go: logits (samples, classes), losses and ranks (samples).
+/// Where the predictions of all samples go.
 struct PredictionArrays {
-  float* logits;
-  float* losses;
-  std::int32_t* ranks;
+  float* logits;        // (samples, classes)
+  float* losses;        // (samples)
+  std::int32_t* ranks;  // (samples)
 };
 
-/// After an evaluated batch: copies its logits (rows, classes), losses and ranks to rows offset … of `all`, adds to the
-/// totals and moves offset by shape.rows.
-void store_predictions(CpuExec& exec, StepControl* control, const LogitsShape& shape, const PredictionArrays& all,
-                       const float* logits, const float* losses, const std::int32_t* ranks);
-
-#if defined(NEPENTHE_CUDA)
-void tally_batch(CudaExec& exec, StepControl* control, int rows, const float* losses, const std::int32_t* ranks);
-void store_predictions(CudaExec& exec, StepControl* control, const LogitsShape& shape, const PredictionArrays& all,
-                       const float* logits, const float* losses, const std::int32_t* ranks);
-#endif
+/// After an evaluated batch: copies it to rows offset … of `all`, adds to the totals and moves offset by shape.rows.
+/// Throws std::invalid_argument for an empty batch.
+struct StorePredictions {
+  LogitsShape shape;  // of the batch
+  StepControl* control;
+  PredictionArrays all;
+  const float* logits;        // (rows, classes)
+  const float* losses;        // (rows)
+  const std::int32_t* ranks;  // (rows)
+};
+void store_predictions(CpuExec& exec, const StorePredictions& operands);
+void store_predictions(CudaExec& exec, const StorePredictions& operands);
 
 }  // namespace nepenthe::kernels

@@ -33,9 +33,15 @@ Variable batch_norm(Pass& pass, const Variable& x, const Variable& residual, Par
     if (pass.tape != nullptr) throw std::logic_error("[batch_norm] no gradient is defined in evaluation mode");
     device.run([&](auto& exec, auto element) {
       using T = decltype(element);
-      const T *in = x->value.as<T>(), *skip = added.as<T>();
       const ProfiledRange range(device, "batch_norm_inference");
-      kernels::batch_norm_inference(exec, shape, y->value.as<T>(), in, skip, gamma, beta, running_mean, running_var);
+      kernels::batch_norm_inference<T>(exec, {.shape = shape,
+                                              .y = y->value.as<T>(),
+                                              .x = x->value.as<T>(),
+                                              .residual = added.as<T>(),
+                                              .gamma = gamma,
+                                              .beta = beta,
+                                              .mean = running_mean,
+                                              .var = running_var});
     });
     return y;
   }
@@ -44,10 +50,17 @@ Variable batch_norm(Pass& pass, const Variable& x, const Variable& residual, Par
   const Tensor mean(device, {1, 1, 1, channels}), rstd(device, {1, 1, 1, channels});
   device.run([&](auto& exec, auto element) {
     using T = decltype(element);
-    const T *in = x->value.as<T>(), *skip = added.as<T>();
     const ProfiledRange range(device, "batch_norm_forward");
-    kernels::batch_norm_forward(exec, shape, y->value.as<T>(), mean.data(), rstd.data(), running_mean, running_var, in,
-                                skip, gamma, beta);
+    kernels::batch_norm_forward<T>(exec, {.shape = shape,
+                                          .y = y->value.as<T>(),
+                                          .mean = mean.data(),
+                                          .rstd = rstd.data(),
+                                          .running_mean = running_mean,
+                                          .running_var = running_var,
+                                          .x = x->value.as<T>(),
+                                          .residual = added.as<T>(),
+                                          .gamma = gamma,
+                                          .beta = beta});
   });
   if (pass.tape != nullptr) {
     pass.tape->push([&device, &parameters, x, y, residual, shape, norm, mean, rstd, gamma, beta] {
@@ -58,11 +71,21 @@ Variable batch_norm(Pass& pass, const Variable& x, const Variable& residual, Par
       const ParameterGradient dbeta = parameters.gradient(norm.bias);
       device.run([&](auto& exec, auto element) {
         using T = decltype(element);
-        const T *dy = y->grad.as<T>(), *in = x->value.as<T>(), *out = y->value.as<T>();
         const ProfiledRange range(device, "batch_norm_backward");
-        kernels::batch_norm_backward(exec, shape, dx.as<T>(), dresidual.tensor.as<T>(), dresidual.accumulate,
-                                     dgamma.data, dbeta.data, dgamma.accumulate, dy, in, out, gamma, beta, mean.data(),
-                                     rstd.data());
+        kernels::batch_norm_backward<T>(exec, {.shape = shape,
+                                               .dx = dx.as<T>(),
+                                               .dresidual = dresidual.tensor.as<T>(),
+                                               .accumulate_residual = dresidual.accumulate,
+                                               .dgamma = dgamma.data,
+                                               .dbeta = dbeta.data,
+                                               .accumulate = dgamma.accumulate,
+                                               .dy = y->grad.as<T>(),
+                                               .x = x->value.as<T>(),
+                                               .y = y->value.as<T>(),
+                                               .gamma = gamma,
+                                               .beta = beta,
+                                               .mean = mean.data(),
+                                               .rstd = rstd.data()});
       });
     });
   }

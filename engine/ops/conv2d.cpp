@@ -15,8 +15,8 @@ Variable conv2d(Pass& pass, const Variable& x, Parameters& parameters, int weigh
   device.run([&](auto& exec, auto element) {
     using T = decltype(element);
     const ProfiledRange range(device, "conv2d_forward");
-    kernels::conv2d_forward(exec, shape, y->value.as<T>(), static_cast<const T*>(x->value.as<T>()),
-                            parameters.filters<T>(weight));
+    kernels::conv2d_forward<T>(
+        exec, {.shape = shape, .y = y->value.as<T>(), .x = x->value.as<T>(), .w = parameters.filters<T>(weight)});
   });
   if (pass.tape != nullptr) {
     pass.tape->push([&device, &parameters, x, y, shape, weight] {
@@ -26,13 +26,17 @@ Variable conv2d(Pass& pass, const Variable& x, Parameters& parameters, int weigh
         const ParameterGradient dw = parameters.gradient(weight);
         {
           const ProfiledRange range(device, "conv2d_backward_weights");
-          kernels::conv2d_backward_weights(exec, shape, dw.data, dw.accumulate, dy,
-                                           static_cast<const T*>(x->value.as<T>()));
+          kernels::conv2d_backward_weights<T>(
+              exec, {.shape = shape, .dw = dw.data, .accumulate = dw.accumulate, .dy = dy, .x = x->value.as<T>()});
         }
         if (!x->needs_grad) return;
         const ProfiledRange range(device, "conv2d_backward_data");
         const GradientSlot dx = gradient_slot(device, *x);
-        kernels::conv2d_backward_data(exec, shape, dx.tensor.as<T>(), dx.accumulate, dy, parameters.filters<T>(weight));
+        kernels::conv2d_backward_data<T>(exec, {.shape = shape,
+                                                .dx = dx.tensor.as<T>(),
+                                                .accumulate = dx.accumulate,
+                                                .dy = dy,
+                                                .w = parameters.filters<T>(weight)});
       });
     });
   }

@@ -12,8 +12,11 @@ Variable linear(Pass& pass, const Variable& x, Parameters& parameters, int weigh
   const ProfiledRange forward_range(device, "linear_forward");
   std::visit(
       [&](auto& exec) {
-        kernels::linear_forward(exec, shape, y->value.data(), x->value.data(), parameters.value(weight),
-                                parameters.value(bias));
+        kernels::linear_forward(exec, {.shape = shape,
+                                       .y = y->value.data(),
+                                       .x = x->value.data(),
+                                       .w = parameters.value(weight),
+                                       .b = parameters.value(bias)});
       },
       device.exec());
   if (pass.tape != nullptr) {
@@ -24,10 +27,17 @@ Variable linear(Pass& pass, const Variable& x, Parameters& parameters, int weigh
       const ProfiledRange range(device, "linear_backward");
       std::visit(
           [&](auto& exec) {
-            kernels::linear_backward_weights(exec, shape, dw.data, db.data, dw.accumulate, y->grad.data(),
-                                             x->value.data());
-            kernels::linear_backward_data(exec, shape, dx.tensor.data(), dx.accumulate, y->grad.data(),
-                                          parameters.value(weight));
+            kernels::linear_backward_weights(exec, {.shape = shape,
+                                                    .dw = dw.data,
+                                                    .db = db.data,
+                                                    .accumulate = dw.accumulate,
+                                                    .dy = y->grad.data(),
+                                                    .x = x->value.data()});
+            kernels::linear_backward_data(exec, {.shape = shape,
+                                                 .dx = dx.tensor.data(),
+                                                 .accumulate = dx.accumulate,
+                                                 .dy = y->grad.data(),
+                                                 .w = parameters.value(weight)});
           },
           device.exec());
     });

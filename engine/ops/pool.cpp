@@ -12,7 +12,7 @@ Variable global_avg_pool(Pass& pass, const Variable& x) {
   device.run([&](auto& exec, auto element) {
     using T = decltype(element);
     const ProfiledRange range(device, "global_avg_pool_forward");
-    kernels::global_avg_pool_forward(exec, shape, y->value.data(), static_cast<const T*>(x->value.as<T>()));
+    kernels::global_avg_pool_forward<T>(exec, {.shape = shape, .y = y->value.data(), .x = x->value.as<T>()});
   });
   if (pass.tape != nullptr) {
     pass.tape->push([&device, x, y, shape] {
@@ -20,7 +20,8 @@ Variable global_avg_pool(Pass& pass, const Variable& x) {
       device.run([&](auto& exec, auto element) {
         using T = decltype(element);
         const ProfiledRange range(device, "global_avg_pool_backward");
-        kernels::global_avg_pool_backward(exec, shape, dx.tensor.as<T>(), dx.accumulate, y->grad.data());
+        kernels::global_avg_pool_backward<T>(
+            exec, {.shape = shape, .dx = dx.tensor.as<T>(), .accumulate = dx.accumulate, .dy = y->grad.data()});
       });
     });
   }

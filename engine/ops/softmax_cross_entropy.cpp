@@ -13,18 +13,26 @@ SampleScores softmax_cross_entropy(Pass& pass, const Variable& logits, const std
   const ProfiledRange forward_range(device, "softmax_cross_entropy_forward");
   std::visit(
       [&](auto& exec) {
-        kernels::softmax_cross_entropy_forward(exec, shape, scores.losses.data(), scores.ranks.data(),
-                                               logits->value.data(), labels);
+        kernels::softmax_cross_entropy_forward(exec, {.shape = shape,
+                                                      .losses = scores.losses.data(),
+                                                      .ranks = scores.ranks.data(),
+                                                      .logits = logits->value.data(),
+                                                      .labels = labels});
       },
       device.exec());
   if (pass.tape != nullptr && weight != 0) {
     pass.tape->push([&device, logits, labels, shape, weight] {
-      const Tensor dlogits = sole_gradient(device, *logits);
+      const GradientSlot dlogits = gradient_slot(device, *logits);
       const ProfiledRange range(device, "softmax_cross_entropy_backward");
       std::visit(
           [&](auto& exec) {
-            kernels::softmax_cross_entropy_backward(exec, shape, dlogits.data(), logits->value.data(), labels,
-                                                    static_cast<float>(weight) / static_cast<float>(shape.rows));
+            kernels::softmax_cross_entropy_backward(
+                exec, {.shape = shape,
+                       .dlogits = dlogits.tensor.data(),
+                       .accumulate = dlogits.accumulate,
+                       .logits = logits->value.data(),
+                       .labels = labels,
+                       .scale = static_cast<float>(weight) / static_cast<float>(shape.rows)});
           },
           device.exec());
     });

@@ -224,20 +224,21 @@ void scales(int channels, float* scale, const float* gamma, const float* rstd) {
 
 }  // namespace
 
-void batch_norm_forward(CpuExec& exec, const BatchNormShape& shape, float* y, float* mean, float* rstd,
-                        float* running_mean, float* running_var, const float* x, const float* residual,
-                        const float* gamma, const float* beta) {
+template <class T>
+void batch_norm_forward(CpuExec& exec, const BatchNormForward<T>& o) {
+  const BatchNormShape& shape = o.shape;
+  check("batch_norm", shape.image);
   const int channels = shape.image.c;
   const Chunks chunks = chunks_of_images(shape.image.n);
   float* moments = exec.workspace((2 * std::size_t(chunks.parts()) + 1) * channels);
   float* scale = moments + 2 * std::size_t(chunks.parts()) * channels;
   Pass pass{.layout = layout_of(exec, shape.image),
-            .x = x,
-            .residual = residual,
-            .out = y,
-            .mean = mean,
+            .x = o.x,
+            .residual = o.residual,
+            .out = o.y,
+            .mean = o.mean,
             .scale = scale,
-            .beta = beta};
+            .beta = o.beta};
   exec.parallel(chunks.parts(), [&](int part, int) {
     float* means = moments + 2 * std::size_t(part) * channels;
     on_isa<moments_of_chunk<16>, moments_of_chunk<8>>(exec.isa(), &pass, chunks[part], means, means + channels);
@@ -259,37 +260,39 @@ void batch_norm_forward(CpuExec& exec, const BatchNormShape& shape, float* y, fl
     }
     const double variance = squares / count;
     const double unbiased = count > 1 ? squares / (count - 1) : variance;
-    mean[c] = static_cast<float>(centre);
-    rstd[c] = static_cast<float>(1 / std::sqrt(variance + double{shape.eps}));
+    o.mean[c] = static_cast<float>(centre);
+    o.rstd[c] = static_cast<float>(1 / std::sqrt(variance + double{shape.eps}));
     const double momentum = shape.momentum;
-    running_mean[c] = static_cast<float>((1 - momentum) * running_mean[c] + momentum * centre);
-    running_var[c] = static_cast<float>((1 - momentum) * running_var[c] + momentum * unbiased);
+    o.running_mean[c] = static_cast<float>((1 - momentum) * o.running_mean[c] + momentum * centre);
+    o.running_var[c] = static_cast<float>((1 - momentum) * o.running_var[c] + momentum * unbiased);
   }
-  scales(channels, scale, gamma, rstd);
+  scales(channels, scale, o.gamma, o.rstd);
   normalise(exec, shape, pass);
 }
 
-void batch_norm_inference(CpuExec& exec, const BatchNormShape& shape, float* y, const float* x, const float* residual,
-                          const float* gamma, const float* beta, const float* mean, const float* var) {
+template <class T>
+void batch_norm_inference(CpuExec& exec, const BatchNormInference<T>& o) {
+  const BatchNormShape& shape = o.shape;
+  check("batch_norm", shape.image);
   const int channels = shape.image.c;
   float* scale = exec.workspace(std::size_t(channels));
   for (int c = 0; c < channels; ++c) {
-    scale[c] = static_cast<float>(gamma[c] / std::sqrt(double{var[c]} + double{shape.eps}));
+    scale[c] = static_cast<float>(o.gamma[c] / std::sqrt(double{o.var[c]} + double{shape.eps}));
   }
   normalise(exec, shape,
             {.layout = layout_of(exec, shape.image),
-             .x = x,
-             .residual = residual,
-             .out = y,
-             .mean = mean,
+             .x = o.x,
+             .residual = o.residual,
+             .out = o.y,
+             .mean = o.mean,
              .scale = scale,
-             .beta = beta});
+             .beta = o.beta});
 }
 
-void batch_norm_backward(CpuExec& exec, const BatchNormShape& shape, float* dx, float* dresidual,
-                         Accumulate accumulate_residual, float* dgamma, float* dbeta, Accumulate accumulate,
-                         const float* dy, const float* x, const float* y, const float* gamma, const float* beta,
-                         const float* mean, const float* rstd) {
+template <class T>
+void batch_norm_backward(CpuExec& exec, const BatchNormBackward<T>& o) {
+  const BatchNormShape& shape = o.shape;
+  check("batch_norm", shape.image);
   const int channels = shape.image.c;
   const Chunks chunks = chunks_of_images(shape.image.n);
   const std::size_t sums_floats = 2 * std::size_t(chunks.parts()) * channels;
@@ -298,21 +301,21 @@ void batch_norm_backward(CpuExec& exec, const BatchNormShape& shape, float* dx, 
   float* slope = scale + channels;
   float* offset = slope + channels;
   const Pass pass{.layout = layout_of(exec, shape.image),
-                  .x = x,
-                  .y = y,
-                  .dy = dy,
-                  .out = dx,
-                  .dresidual = dresidual,
-                  .mean = mean,
+                  .x = o.x,
+                  .y = o.y,
+                  .dy = o.dy,
+                  .out = o.dx,
+                  .dresidual = o.dresidual,
+                  .mean = o.mean,
                   .scale = scale,
-                  .beta = beta,
+                  .beta = o.beta,
                   .offset = offset,
                   .slope = slope};
-  scales(channels, scale, gamma, rstd);
+  scales(channels, scale, o.gamma, o.rstd);
 
-  const Residual residual = !shape.add                                  ? Residual::none
-                            : accumulate_residual == Accumulate::assign ? Residual::assign
-                                                                        : Residual::add;
+  const Residual residual = !shape.add                                    ? Residual::none
+                            : o.accumulate_residual == Accumulate::assign ? Residual::assign
+                                                                          : Residual::add;
   const auto with_flags = [&](auto&& call) {
     if (shape.relu) {
       if (residual == Residual::none) return call.template operator()<true, Residual::none>();
@@ -332,14 +335,18 @@ void batch_norm_backward(CpuExec& exec, const BatchNormShape& shape, float* dx, 
       sum += sums[2 * std::size_t(part) * channels + c];
       product += sums[(2 * std::size_t(part) + 1) * channels + c];
     }
-    const double dgamma_c = product * rstd[c];
-    const bool adds = accumulate == Accumulate::add;
-    dgamma[c] = static_cast<float>(adds ? dgamma[c] + dgamma_c : dgamma_c);
-    dbeta[c] = static_cast<float>(adds ? dbeta[c] + sum : sum);
-    slope[c] = static_cast<float>(-scale[c] * rstd[c] * dgamma_c / count);
+    const double dgamma_c = product * o.rstd[c];
+    const bool adds = o.accumulate == Accumulate::add;
+    o.dgamma[c] = static_cast<float>(adds ? o.dgamma[c] + dgamma_c : dgamma_c);
+    o.dbeta[c] = static_cast<float>(adds ? o.dbeta[c] + sum : sum);
+    slope[c] = static_cast<float>(-scale[c] * o.rstd[c] * dgamma_c / count);
     offset[c] = static_cast<float>(-scale[c] * sum / count);
   }
   with_flags([&]<bool Relu, Residual R>() { backward_dx<Relu, R>(exec, pass, chunks); });
 }
+
+template void batch_norm_forward(CpuExec&, const BatchNormForward<float>&);
+template void batch_norm_inference(CpuExec&, const BatchNormInference<float>&);
+template void batch_norm_backward(CpuExec&, const BatchNormBackward<float>&);
 
 }  // namespace nepenthe::kernels

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <stdexcept>
-#include <string>
 
 #include <fmt/core.h>
 #include <omp.h>
@@ -13,19 +12,6 @@
 
 namespace nepenthe::kernels {
 namespace {
-
-std::string text(const Conv2dShape& s) {
-  return fmt::format("input (N, H, W, C) = ({}, {}, {}, {}), {} filters of {} x {}, stride {}, padding {}", s.n, s.h,
-                     s.w, s.c, s.out_c, s.kernel, s.kernel, s.stride, s.padding);
-}
-
-void check(const Conv2dShape& s) {
-  const bool positive = s.n > 0 && s.h > 0 && s.w > 0 && s.c > 0 && s.out_c > 0 && s.kernel > 0 && s.stride > 0;
-  // Not by out_h(): a division rounds towards zero, so that it is 1 for a kernel slightly too large.
-  if (!positive || s.padding < 0 || s.h + 2 * s.padding < s.kernel || s.w + 2 * s.padding < s.kernel) {
-    throw std::invalid_argument("[conv2d] no output for " + text(s));
-  }
-}
 
 Conv2dShape with_images(Conv2dShape shape, std::size_t images) {
   shape.n = static_cast<int>(images);
@@ -57,7 +43,7 @@ struct Batch {
 /// Runs `body`; oneDNN's errors become ones that say of what.
 template <class Body>
 void with_context(const char* what, const Conv2dShape& shape, Body&& body) {
-  check(shape);
+  check("conv2d", shape);
   // The calling thread need not be the one that made the CpuExec; by our team alone work is divided.
   omp_set_num_threads(1);
   try {
@@ -106,37 +92,40 @@ NEPENTHE_INLINE void sum_in_order(std::size_t count, float* sum, const float* te
 
 }  // namespace
 
-void conv2d_forward(CpuExec& exec, const Conv2dShape& shape, float* y, const float* x, const float* w) {
+template <class T>
+void conv2d_forward(CpuExec& exec, const Conv2dForward<T>& o) {
+  const Conv2dShape& shape = o.shape;
   with_context("conv2d_forward", shape, [&] {
     const Batch batch(exec, ConvKind::forward, shape);
     const std::size_t weights_floats = FormattedWeights::floats(batch), scratch = batch.scratchpad_floats();
     float* memory = exec.workspace(weights_floats + scratch * std::size_t(exec.threads()));
-    const FormattedWeights weights(exec, batch, w, memory);
+    const FormattedWeights weights(exec, batch, o.w, memory);
     exec.parallel(batch.chunks.parts(), [&](int chunk, int thread) {
       const std::size_t n = batch.chunks[chunk].begin;
       batch.plan(chunk).execute(ConvKind::forward, exec.onednn().streams[std::size_t(thread)], thread,
-                                x + n * batch.input_floats, weights.of(batch, chunk), y + n * batch.output_floats,
+                                o.x + n * batch.input_floats, weights.of(batch, chunk), o.y + n * batch.output_floats,
                                 memory + weights_floats + scratch * std::size_t(thread));
     });
   });
 }
 
-void conv2d_backward_data(CpuExec& exec, const Conv2dShape& shape, float* dx, Accumulate accumulate, const float* dy,
-                          const float* w) {
+template <class T>
+void conv2d_backward_data(CpuExec& exec, const Conv2dBackwardData<T>& o) {
+  const Conv2dShape& shape = o.shape;
   with_context("conv2d_backward_data", shape, [&] {
     const Batch batch(exec, ConvKind::backward_data, shape);
     const std::size_t weights_floats = FormattedWeights::floats(batch), scratch = batch.scratchpad_floats();
-    const bool adds = accumulate == Accumulate::add;
+    const bool adds = o.accumulate == Accumulate::add;
     const std::size_t chunk_floats = adds ? (batch.chunks.size * batch.input_floats + 15) / 16 * 16 : 0;
     float* memory = exec.workspace(weights_floats + (scratch + chunk_floats) * std::size_t(exec.threads()));
-    const FormattedWeights weights(exec, batch, w, memory);
+    const FormattedWeights weights(exec, batch, o.w, memory);
     exec.parallel(batch.chunks.parts(), [&](int chunk, int thread) {
       const Range images = batch.chunks[chunk];
       float* own = memory + weights_floats + (scratch + chunk_floats) * std::size_t(thread);
-      float* to = dx + images.begin * batch.input_floats;
+      float* to = o.dx + images.begin * batch.input_floats;
       float* result = adds ? own + scratch : to;
       batch.plan(chunk).execute(ConvKind::backward_data, exec.onednn().streams[std::size_t(thread)], thread, result,
-                                weights.of(batch, chunk), dy + images.begin * batch.output_floats, own);
+                                weights.of(batch, chunk), o.dy + images.begin * batch.output_floats, own);
       if (adds) {  // at once, while it is in the cache
         on_isa<add_to<16>, add_to<8>>(exec.isa(), (images.end - images.begin) * batch.input_floats, to, result);
       }
@@ -144,8 +133,9 @@ void conv2d_backward_data(CpuExec& exec, const Conv2dShape& shape, float* dx, Ac
   });
 }
 
-void conv2d_backward_weights(CpuExec& exec, const Conv2dShape& shape, float* dw, Accumulate accumulate, const float* dy,
-                             const float* x) {
+template <class T>
+void conv2d_backward_weights(CpuExec& exec, const Conv2dBackwardWeights<T>& o) {
+  const Conv2dShape& shape = o.shape;
   with_context("conv2d_backward_weights", shape, [&] {
     const Batch batch(exec, ConvKind::backward_weights, shape);
     const std::size_t stride = std::max(batch.full->weights_floats, batch.last->weights_floats);
@@ -161,8 +151,8 @@ void conv2d_backward_weights(CpuExec& exec, const Conv2dShape& shape, float* dw,
     exec.parallel(chunks, [&](int chunk, int thread) {
       const std::size_t n = batch.chunks[chunk].begin;
       batch.plan(chunk).execute(ConvKind::backward_weights, exec.onednn().streams[std::size_t(thread)], thread,
-                                x + n * batch.input_floats, partial + stride * std::size_t(chunk),
-                                dy + n * batch.output_floats, scratchpads + scratch * std::size_t(thread));
+                                o.x + n * batch.input_floats, partial + stride * std::size_t(chunk),
+                                o.dy + n * batch.output_floats, scratchpads + scratch * std::size_t(thread));
     });
 
     // The chunks of one format are summed in it; a last one in another format is added after the reorder.
@@ -175,15 +165,19 @@ void conv2d_backward_weights(CpuExec& exec, const Conv2dShape& shape, float* dw,
                                                 partial + range.begin, alike, stride);
     });
     const auto deliver = [&](ConvPlan& plan, float* formatted, bool adds) {
-      float* to = adds ? plain : dw;
+      float* to = adds ? plain : o.dw;
       plan.formatted.set_data_handle(formatted);
       plan.plain.set_data_handle(to);
       plan.reorder.execute(exec.onednn().streams[0], plan.formatted, plan.plain);
-      if (adds) on_isa<add_to<16>, add_to<8>>(exec.isa(), shape.weights(), dw, plain);
+      if (adds) on_isa<add_to<16>, add_to<8>>(exec.isa(), shape.weights(), o.dw, plain);
     };
-    deliver(*batch.full, sum, accumulate == Accumulate::add);
+    deliver(*batch.full, sum, o.accumulate == Accumulate::add);
     if (!one_format) deliver(*batch.last, partial + stride * std::size_t(chunks - 1), true);
   });
 }
+
+template void conv2d_forward(CpuExec&, const Conv2dForward<float>&);
+template void conv2d_backward_data(CpuExec&, const Conv2dBackwardData<float>&);
+template void conv2d_backward_weights(CpuExec&, const Conv2dBackwardWeights<float>&);
 
 }  // namespace nepenthe::kernels

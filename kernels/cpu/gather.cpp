@@ -1,11 +1,9 @@
 #include "kernels/gather.h"
 
 #include <algorithm>
-#include <stdexcept>
-
-#include <fmt/core.h>
 
 #include "kernels/cpu/chunks.h"
+#include "kernels/cpu_exec.h"
 
 namespace nepenthe::kernels {
 namespace {
@@ -13,11 +11,11 @@ namespace {
 /// What each byte becomes, for one channel.
 using Levels = std::array<float, 256>;
 
-std::array<Levels, 3> levels_of(const Normalization& normalization) {
+std::array<Levels, 3> levels_of(const std::array<float, 3>& mean, const std::array<float, 3>& deviation) {
   std::array<Levels, 3> levels;
   for (int c = 0; c < 3; ++c) {
     for (int byte = 0; byte < 256; ++byte) {
-      levels[c][byte] = (static_cast<float>(byte) / 255.0f - normalization.mean[c]) / normalization.std[c];
+      levels[c][byte] = (static_cast<float>(byte) / 255.0f - mean[c]) / deviation[c];
     }
   }
   return levels;
@@ -56,31 +54,29 @@ void copy_plane(int h, int w, float* to, const std::uint8_t* from, const Levels&
 
 }  // namespace
 
-void gather(CpuExec& exec, const ImageShape& shape, float* images, std::int32_t* batch_labels,
-            const std::uint8_t* bytes, const std::int32_t* labels, const std::int32_t* order,
-            const StepControl* control, const Normalization& normalization,
-            const std::optional<Augmentation>& augmentation) {
-  // With three channels the layout is planar for every instruction set.
-  if (shape.c != 3) {
-    throw std::invalid_argument(fmt::format("[gather] pictures of {} channels: 3 are needed", shape.c));
-  }
-  const std::array<Levels, 3> levels = levels_of(normalization);
+template <class T>
+void gather(CpuExec& exec, const Gather<T>& o) {
+  const ImageShape& shape = o.shape;
+  check_pictures(shape);  // with three channels the layout is planar for every instruction set
+  const std::array<Levels, 3> levels = levels_of(o.mean, o.std);
   const std::size_t plane = std::size_t(shape.h) * shape.w;
-  const std::int32_t* ids = order + control->offset;
-  std::optional<Augmentation> augmentation_now = augmentation;
-  if (augmentation_now) augmentation_now->stream.epoch = control->epoch;
+  const std::int32_t* ids = o.order + o.control->offset;
+  std::optional<Augmentation> augmentation = o.augmentation;
+  if (augmentation) augmentation->stream.epoch = o.control->epoch;
   const Chunks chunks = chunks_of_images(shape.n);
   exec.parallel(chunks.parts(), [&](int chunk, int) {
     const Range range = chunks[chunk];
     for (std::size_t n = range.begin; n < range.end; ++n) {
       const auto id = static_cast<std::size_t>(ids[n]);
-      const Window window = augmentation_now ? window_of(*augmentation_now, ids[n]) : Window{};
+      const Window window = augmentation ? window_of(*augmentation, ids[n]) : Window{};
       for (int c = 0; c < 3; ++c) {
-        copy_plane(shape.h, shape.w, images + (n * 3 + c) * plane, bytes + (id * 3 + c) * plane, levels[c], window);
+        copy_plane(shape.h, shape.w, o.images + (n * 3 + c) * plane, o.bytes + (id * 3 + c) * plane, levels[c], window);
       }
-      batch_labels[n] = labels[id];
+      o.batch_labels[n] = o.labels[id];
     }
   });
 }
+
+template void gather(CpuExec&, const Gather<float>&);
 
 }  // namespace nepenthe::kernels

@@ -8,7 +8,7 @@
 #include <cstddef>
 #include <type_traits>
 
-#include "kernels/exec.h"
+#include "kernels/isa.h"
 
 // Vectors are passed by reference or returned, between always-inline functions only: no calling convention is in use.
 #pragma GCC diagnostic ignored "-Wpsabi"

@@ -5,7 +5,8 @@
 #include <cstddef>
 
 #include "kernels/cpu/isa.h"
-#include "kernels/exec.h"
+#include "kernels/cpu_exec.h"
+#include "kernels/layout.h"
 #include "kernels/shapes.h"
 
 namespace nepenthe::kernels {

@@ -2,6 +2,7 @@
 
 #include "kernels/cpu/chunks.h"
 #include "kernels/cpu/isa.h"
+#include "kernels/cpu_exec.h"
 
 namespace nepenthe::kernels {
 namespace {
@@ -92,33 +93,46 @@ void multiply(CpuExec& exec, std::size_t rows, const Product& product) {
 
 }  // namespace
 
-void linear_forward(CpuExec& exec, const LinearShape& shape, float* y, const float* x, const float* w, const float* b) {
-  const Chunks parts{static_cast<std::size_t>(shape.rows), rows_in_part};
+void linear_forward(CpuExec& exec, const LinearForward& o) {
+  check("linear", o.shape);
+  const Chunks parts{static_cast<std::size_t>(o.shape.rows), rows_in_part};
   exec.parallel(parts.parts(), [&](int part, int) {
-    on_isa<forward_rows<16>, forward_rows<8>>(exec.isa(), &shape, parts[part], y, x, w, b);
+    on_isa<forward_rows<16>, forward_rows<8>>(exec.isa(), &o.shape, parts[part], o.y, o.x, o.w, o.b);
   });
 }
 
-void linear_backward_data(CpuExec& exec, const LinearShape& shape, float* dx, Accumulate accumulate, const float* dy,
-                          const float* w) {
-  const auto in = static_cast<std::size_t>(shape.in), out = static_cast<std::size_t>(shape.out);
-  multiply(
-      exec, static_cast<std::size_t>(shape.rows),
-      {.columns = in, .depth = out, .c = dx, .a = dy, .a_row = out, .a_step = 1, .b = w, .accumulate = accumulate});
+void linear_backward_data(CpuExec& exec, const LinearBackwardData& o) {
+  check("linear", o.shape);
+  const auto in = static_cast<std::size_t>(o.shape.in), out = static_cast<std::size_t>(o.shape.out);
+  multiply(exec, static_cast<std::size_t>(o.shape.rows),
+           {.columns = in,
+            .depth = out,
+            .c = o.dx,
+            .a = o.dy,
+            .a_row = out,
+            .a_step = 1,
+            .b = o.w,
+            .accumulate = o.accumulate});
 }
 
-void linear_backward_weights(CpuExec& exec, const LinearShape& shape, float* dw, float* db, Accumulate accumulate,
-                             const float* dy, const float* x) {
-  const auto rows = static_cast<std::size_t>(shape.rows);
-  const auto in = static_cast<std::size_t>(shape.in), out = static_cast<std::size_t>(shape.out);
+void linear_backward_weights(CpuExec& exec, const LinearBackwardWeights& o) {
+  check("linear", o.shape);
+  const auto rows = static_cast<std::size_t>(o.shape.rows);
+  const auto in = static_cast<std::size_t>(o.shape.in), out = static_cast<std::size_t>(o.shape.out);
   // A thread owns filters, not rows, so that no partial sums are needed.
-  multiply(
-      exec, out,
-      {.columns = in, .depth = rows, .c = dw, .a = dy, .a_row = 1, .a_step = out, .b = x, .accumulate = accumulate});
-  for (std::size_t o = 0; o < out; ++o) {
+  multiply(exec, out,
+           {.columns = in,
+            .depth = rows,
+            .c = o.dw,
+            .a = o.dy,
+            .a_row = 1,
+            .a_step = out,
+            .b = o.x,
+            .accumulate = o.accumulate});
+  for (std::size_t column = 0; column < out; ++column) {
     double sum = 0;
-    for (std::size_t r = 0; r < rows; ++r) sum += dy[r * out + o];
-    db[o] = static_cast<float>(accumulate == Accumulate::add ? db[o] + sum : sum);
+    for (std::size_t r = 0; r < rows; ++r) sum += o.dy[r * out + column];
+    o.db[column] = static_cast<float>(o.accumulate == Accumulate::add ? o.db[column] + sum : sum);
   }
 }
 

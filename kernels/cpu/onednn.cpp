@@ -5,6 +5,8 @@
 #include <fmt/core.h>
 #include <omp.h>
 
+#include "kernels/layout.h"
+
 namespace nepenthe::kernels {
 namespace {
 

@@ -9,7 +9,7 @@
 
 #include <oneapi/dnnl/dnnl.hpp>
 
-#include "kernels/exec.h"
+#include "kernels/cpu_exec.h"
 #include "kernels/shapes.h"
 
 namespace nepenthe::kernels {

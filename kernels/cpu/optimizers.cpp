@@ -1,12 +1,11 @@
 #include "kernels/optimizers.h"
 
 #include <cmath>
-#include <stdexcept>
-#include <string>
 #include <type_traits>
 
 #include "kernels/cpu/chunks.h"
 #include "kernels/cpu/isa.h"
+#include "kernels/cpu_exec.h"
 
 namespace nepenthe::kernels {
 namespace {
@@ -14,10 +13,7 @@ namespace {
 /// Calls body(range, lr) for parts of the segments, on the team.
 template <class Body>
 void each_part(CpuExec& exec, std::span<const Segment> segments, const StepControl& control, Body&& body) {
-  if (segments.size() > StepControl::parameter_groups) {
-    throw std::invalid_argument("[optimizers] " + std::to_string(segments.size()) + " segments: at most " +
-                                std::to_string(StepControl::parameter_groups) + " have a learning rate");
-  }
+  check(segments);
   if (control.diverged_at != 0) return;
   const auto parts_of = [](const Segment& segment) { return parts_of_array(segment.end - segment.begin); };
   int parts = 0;
@@ -35,39 +31,61 @@ void each_part(CpuExec& exec, std::span<const Segment> segments, const StepContr
   });
 }
 
-struct SgdArguments {
-  float *w, *v;
-  const float* grad;
-  SgdSettings settings;
-  bool first;
+/// The mask of W elements, as it lies in memory and as wide as they are.
+template <int W>
+struct Mask {
+  typedef std::uint8_t bytes __attribute__((vector_size(W), aligned(1), may_alias));
+  typedef std::int32_t lanes __attribute__((vector_size(W * sizeof(float))));
 };
 
-template <int W, bool Momentum, bool Nesterov>
-NEPENTHE_INLINE void sgd_range(const SgdArguments* arguments, Range range, float lr) {
-  const SgdSettings& s = arguments->settings;
-  float* w = arguments->w + range.begin;
-  float* v = arguments->v + range.begin;
-  const float* grad = arguments->grad + range.begin;
-  const bool first = arguments->first;
+/// `stepped` where the mask is not 0, else `kept`, bit by bit.
+template <int W>
+NEPENTHE_INLINE typename Lanes<W>::type chosen(const std::uint8_t* mask, const typename Lanes<W>::type& stepped,
+                                               const typename Lanes<W>::type& kept) {
+  if constexpr (W == 1) {
+    return *mask != 0 ? stepped : kept;
+  } else {
+    const auto& bytes = *reinterpret_cast<const typename Mask<W>::bytes*>(mask);
+    return __builtin_convertvector(bytes, typename Mask<W>::lanes) != 0 ? stepped : kept;
+  }
+}
+
+/// Writes what has been stepped; Masked: where the mask says so.
+template <int W, bool Masked>
+NEPENTHE_INLINE void store_stepped(float* memory, const std::uint8_t* mask, const typename Lanes<W>::type& stepped) {
+  if constexpr (Masked) {
+    store<W>(memory, chosen<W>(mask, stepped, load<W>(memory)));
+  } else {
+    store<W>(memory, stepped);
+  }
+}
+
+template <int W, bool Momentum, bool Nesterov, bool Masked>
+NEPENTHE_INLINE void sgd_range(const SgdStep* o, Range range, float lr) {
+  const SgdSettings& s = o->settings;
+  float* w = o->w + range.begin;
+  float* v = o->v + range.begin;
+  const float* grad = o->grad + range.begin;
+  const std::uint8_t* mask = Masked ? o->mask + range.begin : nullptr;
+  const bool first = o->control->steps == 1;
   const float take = 1.0f - s.dampening;
   each<W>(
       range.end - range.begin, [&](auto width, std::size_t i, auto) __attribute__((always_inline)) {
+        const std::uint8_t* chosen_here = Masked ? mask + i : nullptr;
         const auto weight = load<width>(w + i);
         auto step = load<width>(grad + i) + s.weight_decay * weight;
         if constexpr (Momentum) {
-          // The first step must not read the velocity: it may be anything, NaN too.
+          // The first step must not use the velocity: it may be anything, NaN too.
           const auto velocity = first ? step : s.momentum * load<width>(v + i) + take * step;
-          store<width>(v + i, velocity);
+          store_stepped<width, Masked>(v + i, chosen_here, velocity);
           step = Nesterov ? step + s.momentum * velocity : velocity;
         }
-        store<width>(w + i, weight - lr * step);
+        store_stepped<width, Masked>(w + i, chosen_here, weight - lr * step);
       });
 }
 
 struct AdamArguments {
-  float *w, *m, *v;
-  const float* grad;
-  AdamSettings settings;
+  const AdamStep* operands;
   double correction1, correction2_root;  // 1 − beta1^step, √(1 − beta2^step)
 };
 
@@ -80,57 +98,66 @@ NEPENTHE_INLINE Vector square_root(const Vector& value) {
   return x;
 }
 
-template <int W>
+template <int W, bool Masked>
 NEPENTHE_INLINE void adam_range(const AdamArguments* arguments, Range range, float lr) {
-  const AdamSettings& s = arguments->settings;
-  float* w = arguments->w + range.begin;
-  float* m = arguments->m + range.begin;
-  float* v = arguments->v + range.begin;
-  const float* grad = arguments->grad + range.begin;
+  const AdamStep& o = *arguments->operands;
+  const AdamSettings& s = o.settings;
+  float* w = o.w + range.begin;
+  float* m = o.m + range.begin;
+  float* v = o.v + range.begin;
+  const float* grad = o.grad + range.begin;
+  const std::uint8_t* mask = Masked ? o.mask + range.begin : nullptr;
   const auto step_size = static_cast<float>(lr / arguments->correction1);
   const auto root_factor = static_cast<float>(1 / arguments->correction2_root);
   const float take1 = 1.0f - s.beta1, take2 = 1.0f - s.beta2;
   each<W>(
       range.end - range.begin, [&](auto width, std::size_t i, auto) __attribute__((always_inline)) {
+        const std::uint8_t* chosen_here = Masked ? mask + i : nullptr;
         const auto weight = load<width>(w + i);
         const auto g = load<width>(grad + i) + s.weight_decay * weight;
         const auto first_moment = s.beta1 * load<width>(m + i) + take1 * g;
         const auto second_moment = s.beta2 * load<width>(v + i) + take2 * g * g;
-        store<width>(m + i, first_moment);
-        store<width>(v + i, second_moment);
+        store_stepped<width, Masked>(m + i, chosen_here, first_moment);
+        store_stepped<width, Masked>(v + i, chosen_here, second_moment);
         const auto denominator = square_root(second_moment) * root_factor + s.eps;
-        store<width>(w + i, weight - step_size * (first_moment / denominator));
+        store_stepped<width, Masked>(w + i, chosen_here, weight - step_size * (first_moment / denominator));
       });
+}
+
+/// Calls run.operator()<Masked>().
+template <class Run>
+void with_mask(const std::uint8_t* mask, Run&& run) {
+  if (mask != nullptr) return run.template operator()<true>();
+  run.template operator()<false>();
 }
 
 }  // namespace
 
-void sgd_step(CpuExec& exec, std::span<const Segment> segments, const StepControl* control, float* w, float* v,
-              const float* grad, const SgdSettings& settings) {
-  const SgdArguments arguments{.w = w, .v = v, .grad = grad, .settings = settings, .first = control->steps == 1};
-  each_part(exec, segments, *control, [&](Range range, float lr) {
-    if (settings.momentum == 0) {
-      on_isa<sgd_range<16, false, false>, sgd_range<8, false, false>>(exec.isa(), &arguments, range, lr);
-    } else if (settings.nesterov) {
-      on_isa<sgd_range<16, true, true>, sgd_range<8, true, true>>(exec.isa(), &arguments, range, lr);
-    } else {
-      on_isa<sgd_range<16, true, false>, sgd_range<8, true, false>>(exec.isa(), &arguments, range, lr);
-    }
+void sgd_step(CpuExec& exec, const SgdStep& o) {
+  const SgdSettings& s = o.settings;
+  with_mask(o.mask, [&]<bool Masked>() {
+    each_part(exec, o.segments, *o.control, [&](Range range, float lr) {
+      if (s.momentum == 0) {
+        on_isa<sgd_range<16, false, false, Masked>, sgd_range<8, false, false, Masked>>(exec.isa(), &o, range, lr);
+      } else if (s.nesterov) {
+        on_isa<sgd_range<16, true, true, Masked>, sgd_range<8, true, true, Masked>>(exec.isa(), &o, range, lr);
+      } else {
+        on_isa<sgd_range<16, true, false, Masked>, sgd_range<8, true, false, Masked>>(exec.isa(), &o, range, lr);
+      }
+    });
   });
 }
 
-void adam_step(CpuExec& exec, std::span<const Segment> segments, const StepControl* control, float* w, float* m,
-               float* v, const float* grad, const AdamSettings& settings) {
-  const auto step = static_cast<double>(control->steps);
-  const AdamArguments arguments{.w = w,
-                                .m = m,
-                                .v = v,
-                                .grad = grad,
-                                .settings = settings,
-                                .correction1 = 1 - std::pow(double{settings.beta1}, step),
-                                .correction2_root = std::sqrt(1 - std::pow(double{settings.beta2}, step))};
-  each_part(exec, segments, *control,
-            [&](Range range, float lr) { on_isa<adam_range<16>, adam_range<8>>(exec.isa(), &arguments, range, lr); });
+void adam_step(CpuExec& exec, const AdamStep& o) {
+  const auto step = static_cast<double>(o.control->steps);
+  const AdamArguments arguments{.operands = &o,
+                                .correction1 = 1 - std::pow(double{o.settings.beta1}, step),
+                                .correction2_root = std::sqrt(1 - std::pow(double{o.settings.beta2}, step))};
+  with_mask(o.mask, [&]<bool Masked>() {
+    each_part(exec, o.segments, *o.control, [&](Range range, float lr) {
+      on_isa<adam_range<16, Masked>, adam_range<8, Masked>>(exec.isa(), &arguments, range, lr);
+    });
+  });
 }
 
 }  // namespace nepenthe::kernels

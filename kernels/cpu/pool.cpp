@@ -43,27 +43,35 @@ NEPENTHE_INLINE void spread_over_runs(const Layout* layout, Range images, int ch
 
 }  // namespace
 
-void global_avg_pool_forward(CpuExec& exec, const ImageShape& shape, float* y, const float* x) {
+template <class T>
+void global_avg_pool_forward(CpuExec& exec, const GlobalAvgPoolForward<T>& o) {
+  const ImageShape& shape = o.shape;
+  check("global_avg_pool", shape);
   const Layout layout = layout_of(exec, shape);
   const Chunks chunks = chunks_of_images(shape.n);
   exec.parallel(chunks.parts(), [&](int chunk, int) {
-    on_isa<means_of_runs<16>, means_of_runs<8>>(exec.isa(), &layout, chunks[chunk], shape.c, y, x);
+    on_isa<means_of_runs<16>, means_of_runs<8>>(exec.isa(), &layout, chunks[chunk], shape.c, o.y, o.x);
   });
 }
 
-void global_avg_pool_backward(CpuExec& exec, const ImageShape& shape, float* dx, Accumulate accumulate,
-                              const float* dy) {
+template <class T>
+void global_avg_pool_backward(CpuExec& exec, const GlobalAvgPoolBackward<T>& o) {
+  const ImageShape& shape = o.shape;
+  check("global_avg_pool", shape);
   const Layout layout = layout_of(exec, shape);
   const Chunks chunks = chunks_of_images(shape.n);
   exec.parallel(chunks.parts(), [&](int chunk, int) {
-    if (accumulate == Accumulate::add) {
-      on_isa<spread_over_runs<16, true>, spread_over_runs<8, true>>(exec.isa(), &layout, chunks[chunk], shape.c, dx,
-                                                                    dy);
+    if (o.accumulate == Accumulate::add) {
+      on_isa<spread_over_runs<16, true>, spread_over_runs<8, true>>(exec.isa(), &layout, chunks[chunk], shape.c, o.dx,
+                                                                    o.dy);
     } else {
-      on_isa<spread_over_runs<16, false>, spread_over_runs<8, false>>(exec.isa(), &layout, chunks[chunk], shape.c, dx,
-                                                                      dy);
+      on_isa<spread_over_runs<16, false>, spread_over_runs<8, false>>(exec.isa(), &layout, chunks[chunk], shape.c, o.dx,
+                                                                      o.dy);
     }
   });
 }
+
+template void global_avg_pool_forward(CpuExec&, const GlobalAvgPoolForward<float>&);
+template void global_avg_pool_backward(CpuExec&, const GlobalAvgPoolBackward<float>&);
 
 }  // namespace nepenthe::kernels

@@ -4,26 +4,13 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/cpu/chunks.h"
+#include "kernels/cpu/logits.h"
 
 namespace nepenthe::kernels {
 namespace {
 
-constexpr std::size_t rows_in_part = 16;
-
-float largest(const float* z, int classes) { return *std::max_element(z, z + classes); }
-
 bool all_finite(const float* z, int classes) {
   return std::all_of(z, z + classes, [](float logit) { return std::isfinite(logit); });
-}
-
-template <class Body>
-void each_row(CpuExec& exec, int rows, Body&& body) {
-  const Chunks parts{static_cast<std::size_t>(rows), rows_in_part};
-  exec.parallel(parts.parts(), [&](int part, int) {
-    const Range range = parts[part];
-    for (std::size_t row = range.begin; row < range.end; ++row) body(row);
-  });
 }
 
 float cross_entropy(const float* z, int classes, int label) {
@@ -47,33 +34,35 @@ std::int32_t true_class_rank(const float* z, int classes, int label) {
 
 }  // namespace
 
-void softmax_cross_entropy_forward(CpuExec& exec, const LogitsShape& shape, float* losses, std::int32_t* ranks,
-                                   const float* logits, const std::int32_t* labels) {
-  const int classes = shape.classes;
-  each_row(exec, shape.rows, [=](std::size_t row) {
-    const float* z = logits + row * classes;
-    losses[row] = cross_entropy(z, classes, labels[row]);
-    ranks[row] = true_class_rank(z, classes, labels[row]);
+void softmax_cross_entropy_forward(CpuExec& exec, const SoftmaxCrossEntropyForward& o) {
+  check("softmax_cross_entropy", o.shape);
+  const int classes = o.shape.classes;
+  each_row(exec, o.shape.rows, [&](std::size_t row) {
+    const float* z = o.logits + row * classes;
+    o.losses[row] = cross_entropy(z, classes, o.labels[row]);
+    o.ranks[row] = true_class_rank(z, classes, o.labels[row]);
   });
 }
 
-void softmax_cross_entropy_backward(CpuExec& exec, const LogitsShape& shape, float* dlogits, const float* logits,
-                                    const std::int32_t* labels, float scale) {
-  const int classes = shape.classes;
-  each_row(exec, shape.rows, [=](std::size_t row) {
-    const float* z = logits + row * classes;
-    float* dz = dlogits + row * classes;
+void softmax_cross_entropy_backward(CpuExec& exec, const SoftmaxCrossEntropyBackward& o) {
+  check("softmax_cross_entropy", o.shape);
+  const int classes = o.shape.classes;
+  const bool adds = o.accumulate == Accumulate::add;
+  each_row(exec, o.shape.rows, [&](std::size_t row) {
+    const float* z = o.logits + row * classes;
+    float* dz = o.dlogits + row * classes;
     const float shift = largest(z, classes);
-    const int label = labels[row];
+    const int label = o.labels[row];
     double others = 0;
     for (int c = 0; c < classes; ++c) {
-      dz[c] = std::exp(z[c] - shift);
-      if (c != label) others += dz[c];
+      if (c != label) others += std::exp(z[c] - shift);
     }
     // The true class's p − 1 is minus the others' share, which keeps its digits where p rounds to 1.
-    const double factor = scale / (others + dz[label]);
-    for (int c = 0; c < classes; ++c) dz[c] = static_cast<float>(dz[c] * factor);
-    dz[label] = static_cast<float>(-others * factor);
+    const double factor = o.scale / (others + std::exp(z[label] - shift));
+    for (int c = 0; c < classes; ++c) {
+      const auto gradient = static_cast<float>((c == label ? -others : std::exp(z[c] - shift)) * factor);
+      dz[c] = adds ? dz[c] + gradient : gradient;
+    }
   });
 }
 

@@ -17,27 +17,28 @@ void add_to_totals(StepControl& control, int rows, double loss_sum, const std::i
 
 }  // namespace
 
-void tally_batch(CpuExec&, StepControl* control, int rows, const float* losses, const std::int32_t* ranks) {
-  control->offset += static_cast<std::uint32_t>(rows);
-  ++control->steps;
-  if (control->diverged_at != 0) return;
-  const double loss_sum = sum_of(losses, rows);
+void tally_batch(CpuExec&, const TallyBatch& o) {
+  StepControl& control = *o.control;
+  control.offset += static_cast<std::uint32_t>(o.rows);
+  ++control.steps;
+  if (control.diverged_at != 0) return;
+  const double loss_sum = sum_of(o.losses, o.rows);
   if (std::isfinite(loss_sum)) {
-    add_to_totals(*control, rows, loss_sum, ranks);
+    add_to_totals(control, o.rows, loss_sum, o.ranks);
   } else {
-    control->diverged_at = control->steps;
-    control->diverged_loss = loss_sum / rows;
+    control.diverged_at = control.steps;
+    control.diverged_loss = loss_sum / o.rows;
   }
 }
 
-void store_predictions(CpuExec&, StepControl* control, const LogitsShape& shape, const PredictionArrays& all,
-                       const float* logits, const float* losses, const std::int32_t* ranks) {
-  const std::size_t first = control->offset, classes = static_cast<std::size_t>(shape.classes);
-  std::copy_n(logits, shape.rows * classes, all.logits + first * classes);
-  std::copy_n(losses, shape.rows, all.losses + first);
-  std::copy_n(ranks, shape.rows, all.ranks + first);
-  add_to_totals(*control, shape.rows, sum_of(losses, shape.rows), ranks);
-  control->offset += static_cast<std::uint32_t>(shape.rows);
+void store_predictions(CpuExec&, const StorePredictions& o) {
+  check("store_predictions", o.shape);
+  const std::size_t first = o.control->offset, classes = static_cast<std::size_t>(o.shape.classes);
+  std::copy_n(o.logits, o.shape.rows * classes, o.all.logits + first * classes);
+  std::copy_n(o.losses, o.shape.rows, o.all.losses + first);
+  std::copy_n(o.ranks, o.shape.rows, o.all.ranks + first);
+  add_to_totals(*o.control, o.shape.rows, sum_of(o.losses, o.shape.rows), o.ranks);
+  o.control->offset += static_cast<std::uint32_t>(o.shape.rows);
 }
 
 }  // namespace nepenthe::kernels

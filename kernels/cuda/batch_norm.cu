@@ -299,14 +299,15 @@ RowTiling reduction_tiling(const BatchNormShape& shape) {
   return tile_rows<V>(rows_of(shape), shape.image.c, 8, most_partials);
 }
 
-template <class T>
-void normalise(CudaContext& context, const BatchNormShape& shape, T* y, const T* x, const T* residual,
-               const float* gamma, const float* beta, const float* mean, const float* spread, bool inference) {
+/// `o` is of a forward pass or of inference; `spread` is what normalise_kernel says.
+template <class T, class Operands>
+void normalise(CudaContext& context, const Operands& o, const float* spread, bool inference) {
+  const BatchNormShape& shape = o.shape;
   with_width<T>(shape.image.c, [&]<int V>() {
     const RowTiling tiling = elementwise_tiling<V>(shape);
     const auto run = [&]<bool Add, bool Relu>() {
-      NEPENTHE_LAUNCH((normalise_kernel<T, V, Add, Relu>), tiling.blocks(), row_threads, 0, context.stream, tiling, y,
-                      x, residual, gamma, beta, mean, spread, inference, shape.eps);
+      NEPENTHE_LAUNCH((normalise_kernel<T, V, Add, Relu>), tiling.blocks(), row_threads, 0, context.stream, tiling, o.y,
+                      o.x, o.residual, o.gamma, o.beta, o.mean, spread, inference, shape.eps);
     };
     if (shape.add && shape.relu) return run.template operator()<true, true>();
     if (shape.add) return run.template operator()<true, false>();
@@ -318,40 +319,45 @@ void normalise(CudaContext& context, const BatchNormShape& shape, T* y, const T*
 }  // namespace
 
 template <class T>
-void batch_norm_forward(CudaExec& exec, const BatchNormShape& shape, T* y, float* mean, float* rstd,
-                        float* running_mean, float* running_var, const T* x, const T* residual, const float* gamma,
-                        const float* beta) {
+void batch_norm_forward(CudaExec& exec, const BatchNormForward<T>& o) {
+  const BatchNormShape& shape = o.shape;
+  check("batch_norm", shape.image);
   CudaContext& context = exec.context();
   with_width<T>(shape.image.c, [&]<int V>() {
     const RowTiling tiling = reduction_tiling<V>(shape);
     auto* partial =
         static_cast<float*>(context.workspace(std::size_t{2} * tiling.blocks() * tiling.channels * sizeof(float)));
-    const StatisticsOutputs out{.mean = mean,
-                                .rstd = rstd,
-                                .running_mean = running_mean,
-                                .running_var = running_var,
+    const StatisticsOutputs out{.mean = o.mean,
+                                .rstd = o.rstd,
+                                .running_mean = o.running_mean,
+                                .running_var = o.running_var,
                                 .eps = shape.eps,
                                 .momentum = shape.momentum};
-    NEPENTHE_LAUNCH((statistics_kernel<T, V>), tiling.blocks(), row_threads, 0, context.stream, tiling, out, x, partial,
-                    context.ticket);
+    NEPENTHE_LAUNCH((statistics_kernel<T, V>), tiling.blocks(), row_threads, 0, context.stream, tiling, out, o.x,
+                    partial, context.ticket);
   });
-  normalise(context, shape, y, x, residual, gamma, beta, mean, rstd, false);
+  normalise<T>(context, o, o.rstd, false);
 }
 
 template <class T>
-void batch_norm_inference(CudaExec& exec, const BatchNormShape& shape, T* y, const T* x, const T* residual,
-                          const float* gamma, const float* beta, const float* mean, const float* var) {
-  normalise(exec.context(), shape, y, x, residual, gamma, beta, mean, var, true);
+void batch_norm_inference(CudaExec& exec, const BatchNormInference<T>& o) {
+  check("batch_norm", o.shape.image);
+  normalise<T>(exec.context(), o, o.var, true);
 }
 
 template <class T>
-void batch_norm_backward(CudaExec& exec, const BatchNormShape& shape, T* dx, T* dresidual,
-                         Accumulate accumulate_residual, float* dgamma, float* dbeta, Accumulate accumulate,
-                         const T* dy, const T* x, const T* y, const float* gamma, const float* beta, const float* mean,
-                         const float* rstd) {
+void batch_norm_backward(CudaExec& exec, const BatchNormBackward<T>& o) {
+  const BatchNormShape& shape = o.shape;
+  check("batch_norm", shape.image);
   CudaContext& context = exec.context();
-  const BackwardOperands<T> operands{
-      .dy = dy, .x = x, .y = y, .dresidual = dresidual, .gamma = gamma, .beta = beta, .mean = mean, .rstd = rstd};
+  const BackwardOperands<T> operands{.dy = o.dy,
+                                     .x = o.x,
+                                     .y = o.y,
+                                     .dresidual = o.dresidual,
+                                     .gamma = o.gamma,
+                                     .beta = o.beta,
+                                     .mean = o.mean,
+                                     .rstd = o.rstd};
   with_width<T>(shape.image.c, [&]<int V>() {
     const RowTiling sums = reduction_tiling<V>(shape), elements = elementwise_tiling<V>(shape);
     const std::size_t channels = shape.image.c;
@@ -359,17 +365,20 @@ void batch_norm_backward(CudaExec& exec, const BatchNormShape& shape, T* dx, T* 
         static_cast<float*>(context.workspace((2 + std::size_t{2} * sums.blocks()) * channels * sizeof(float)));
     float* offset = slope + channels;
     float* partial = offset + channels;
-    const GradientOutputs out{
-        .dgamma = dgamma, .dbeta = dbeta, .adds = accumulate == Accumulate::add, .slope = slope, .offset = offset};
+    const GradientOutputs out{.dgamma = o.dgamma,
+                              .dbeta = o.dbeta,
+                              .adds = o.accumulate == Accumulate::add,
+                              .slope = slope,
+                              .offset = offset};
     const auto run = [&]<bool Relu, Residual residual>() {
       NEPENTHE_LAUNCH((gradient_sums_kernel<T, V, Relu, residual>), sums.blocks(), row_threads, 0, context.stream, sums,
                       operands, out, partial, context.ticket);
       NEPENTHE_LAUNCH((dx_kernel<T, V, Relu, residual>), elements.blocks(), row_threads, 0, context.stream, elements,
-                      dx, operands, slope, offset);
+                      o.dx, operands, slope, offset);
     };
     const auto with_residual = [&]<bool Relu>() {
       if (!shape.add) return run.template operator()<Relu, Residual::none>();
-      if (accumulate_residual == Accumulate::assign) return run.template operator()<Relu, Residual::assign>();
+      if (o.accumulate_residual == Accumulate::assign) return run.template operator()<Relu, Residual::assign>();
       run.template operator()<Relu, Residual::add>();
     };
     if (shape.relu) return with_residual.template operator()<true>();
@@ -377,16 +386,11 @@ void batch_norm_backward(CudaExec& exec, const BatchNormShape& shape, T* dx, T* 
   });
 }
 
-#define NEPENTHE_INSTANTIATE(T)                                                                                       \
-  template void batch_norm_forward(CudaExec&, const BatchNormShape&, T*, float*, float*, float*, float*, const T*,    \
-                                   const T*, const float*, const float*);                                             \
-  template void batch_norm_inference(CudaExec&, const BatchNormShape&, T*, const T*, const T*, const float*,          \
-                                     const float*, const float*, const float*);                                       \
-  template void batch_norm_backward(CudaExec&, const BatchNormShape&, T*, T*, Accumulate, float*, float*, Accumulate, \
-                                    const T*, const T*, const T*, const float*, const float*, const float*,           \
-                                    const float*);
-NEPENTHE_INSTANTIATE(float)
-NEPENTHE_INSTANTIATE(bf16)
-#undef NEPENTHE_INSTANTIATE
+template void batch_norm_forward(CudaExec&, const BatchNormForward<float>&);
+template void batch_norm_forward(CudaExec&, const BatchNormForward<bf16>&);
+template void batch_norm_inference(CudaExec&, const BatchNormInference<float>&);
+template void batch_norm_inference(CudaExec&, const BatchNormInference<bf16>&);
+template void batch_norm_backward(CudaExec&, const BatchNormBackward<float>&);
+template void batch_norm_backward(CudaExec&, const BatchNormBackward<bf16>&);
 
 }  // namespace nepenthe::kernels

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/exec.h"
+#include "kernels/cuda_exec.h"
 
 namespace nepenthe::kernels {
 

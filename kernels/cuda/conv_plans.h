@@ -12,7 +12,7 @@
 
 #include "kernels/conv_algorithms.h"
 #include "kernels/cuda/cudnn_descriptor.h"
-#include "kernels/exec.h"
+#include "kernels/cuda_exec.h"
 #include "kernels/shapes.h"
 
 namespace nepenthe::kernels {

@@ -39,12 +39,8 @@ void combine(CudaExec& exec, std::size_t count, Y* y, const X* x) {
 
 }  // namespace
 
-template <class T>
-void add(CudaExec& exec, std::size_t count, T* y, const T* x) {
-  combine<true>(exec, count, y, x);
-}
-template void add(CudaExec&, std::size_t, float*, const float*);
-template void add(CudaExec&, std::size_t, bf16*, const bf16*);
+void add(CudaExec& exec, std::size_t count, float* y, const float* x) { combine<true>(exec, count, y, x); }
+void add(CudaExec& exec, std::size_t count, bf16* y, const bf16* x) { combine<true>(exec, count, y, x); }
 
 void cast(CudaExec& exec, std::size_t count, bf16* y, const float* x) { combine<false>(exec, count, y, x); }
 

@@ -89,17 +89,12 @@ std::size_t CudaContext::workspace_bytes() const {
   return sum;
 }
 
-CudaExec::CudaExec(Precision precision) : context_(std::make_unique<CudaContext>(precision)) {}
-CudaExec::~CudaExec() = default;
-CudaExec::CudaExec(CudaExec&&) noexcept = default;
-CudaExec& CudaExec::operator=(CudaExec&&) noexcept = default;
-
-Precision CudaExec::precision() const { return context_->precision; }
-
-std::string CudaExec::description() const {
-  return fmt::format("CUDA ({}, sm_{}, cuDNN {}, cuBLASLt {})", context_->device_name, context_->compute_capability,
-                     three_part_version(cudnnGetVersion()), three_part_version(cublasLtGetVersion()));
-}
+CudaExec::CudaExec(Precision precision)
+    : precision_(precision),
+      context_(new CudaContext(precision), [](CudaContext* context) { delete context; }),
+      description_(fmt::format("CUDA ({}, sm_{}, cuDNN {}, cuBLASLt {})", context_->device_name,
+                               context_->compute_capability, three_part_version(cudnnGetVersion()),
+                               three_part_version(cublasLtGetVersion()))) {}
 
 const ConvAlgorithms& conv_algorithms(const CudaExec& exec) { return exec.context().convolutions->algorithms(); }
 void use_conv_algorithms(CudaExec& exec, const ConvAlgorithms& engines) { exec.context().convolutions->use(engines); }

@@ -1,8 +1,5 @@
 #include "kernels/gather.h"
 
-#include <stdexcept>
-#include <string>
-
 #include "kernels/cuda/context.h"
 #include "kernels/cuda/device/vector.cuh"
 
@@ -16,7 +13,7 @@ template <class T>
 __global__ void __launch_bounds__(threads)
     gather_kernel(ImageShape shape, T* images, std::int32_t* batch_labels, const std::uint8_t* bytes,
                   const std::int32_t* labels, const std::int32_t* order, const StepControl* control,
-                  Normalization normalization, bool augment, Augmentation augmentation) {
+                  std::array<float, 3> mean, std::array<float, 3> deviation, bool augment, Augmentation augmentation) {
   const int plane = shape.h * shape.w;
   const int pixel = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x), n = static_cast<int>(blockIdx.y);
   if (pixel >= plane) return;
@@ -36,7 +33,7 @@ __global__ void __launch_bounds__(threads)
 #pragma unroll
   for (int c = 0; c < 3; ++c) {
     const auto level = static_cast<float>(inside ? source[c * plane] : 0);
-    from_float(out[c], (level / 255.0f - normalization.mean[c]) / normalization.std[c]);
+    from_float(out[c], (level / 255.0f - mean[c]) / deviation[c]);
   }
   if (pixel == 0) batch_labels[n] = labels[id];
 }
@@ -44,20 +41,16 @@ __global__ void __launch_bounds__(threads)
 }  // namespace
 
 template <class T>
-void gather(CudaExec& exec, const ImageShape& shape, T* images, std::int32_t* batch_labels, const std::uint8_t* bytes,
-            const std::int32_t* labels, const std::int32_t* order, const StepControl* control,
-            const Normalization& normalization, const std::optional<Augmentation>& augmentation) {
-  if (shape.c != 3) {
-    throw std::invalid_argument("[gather] pictures of " + std::to_string(shape.c) + " channels: 3 are needed");
-  }
+void gather(CudaExec& exec, const Gather<T>& o) {
+  const ImageShape& shape = o.shape;
+  check_pictures(shape);
   const dim3 grid((shape.h * shape.w + threads - 1) / threads, shape.n);
-  NEPENTHE_LAUNCH(gather_kernel<T>, grid, threads, 0, exec.context().stream, shape, images, batch_labels, bytes, labels,
-                  order, control, normalization, augmentation.has_value(), augmentation.value_or(Augmentation{}));
+  NEPENTHE_LAUNCH(gather_kernel<T>, grid, threads, 0, exec.context().stream, shape, o.images, o.batch_labels, o.bytes,
+                  o.labels, o.order, o.control, o.mean, o.std, o.augmentation.has_value(),
+                  o.augmentation.value_or(Augmentation{}));
 }
 
-template void gather(CudaExec&, const ImageShape&, float*, std::int32_t*, const std::uint8_t*, const std::int32_t*,
-                     const std::int32_t*, const StepControl*, const Normalization&, const std::optional<Augmentation>&);
-template void gather(CudaExec&, const ImageShape&, bf16*, std::int32_t*, const std::uint8_t*, const std::int32_t*,
-                     const std::int32_t*, const StepControl*, const Normalization&, const std::optional<Augmentation>&);
+template void gather(CudaExec&, const Gather<float>&);
+template void gather(CudaExec&, const Gather<bf16>&);
 
 }  // namespace nepenthe::kernels

@@ -6,25 +6,29 @@
 
 namespace nepenthe::kernels {
 
-void linear_forward(CudaExec& exec, const LinearShape& shape, float* y, const float* x, const float* w,
-                    const float* b) {
+void linear_forward(CudaExec& exec, const LinearForward& o) {
+  check("linear", o.shape);
   const MatmulShape product{
-      .rows = shape.rows, .columns = shape.out, .depth = shape.in, .transpose_b = true, .bias = true};
-  exec.context().products->run(exec, product, y, x, w, b);
+      .rows = o.shape.rows, .columns = o.shape.out, .depth = o.shape.in, .transpose_b = true, .bias = true};
+  exec.context().products->run(exec, product, o.y, o.x, o.w, o.b);
 }
 
-void linear_backward_data(CudaExec& exec, const LinearShape& shape, float* dx, Accumulate accumulate, const float* dy,
-                          const float* w) {
-  const MatmulShape product{.rows = shape.rows, .columns = shape.in, .depth = shape.out, .accumulate = accumulate};
-  exec.context().products->run(exec, product, dx, dy, w);
+void linear_backward_data(CudaExec& exec, const LinearBackwardData& o) {
+  check("linear", o.shape);
+  const MatmulShape product{
+      .rows = o.shape.rows, .columns = o.shape.in, .depth = o.shape.out, .accumulate = o.accumulate};
+  exec.context().products->run(exec, product, o.dx, o.dy, o.w);
 }
 
-void linear_backward_weights(CudaExec& exec, const LinearShape& shape, float* dw, float* db, Accumulate accumulate,
-                             const float* dy, const float* x) {
-  const MatmulShape product{
-      .rows = shape.out, .columns = shape.in, .depth = shape.rows, .transpose_a = true, .accumulate = accumulate};
-  exec.context().products->run(exec, product, dw, dy, x);
-  column_sums(exec, shape.rows, shape.out, db, accumulate, dy);
+void linear_backward_weights(CudaExec& exec, const LinearBackwardWeights& o) {
+  check("linear", o.shape);
+  const MatmulShape product{.rows = o.shape.out,
+                            .columns = o.shape.in,
+                            .depth = o.shape.rows,
+                            .transpose_a = true,
+                            .accumulate = o.accumulate};
+  exec.context().products->run(exec, product, o.dw, o.dy, o.x);
+  column_sums(exec, o.shape.rows, o.shape.out, o.db, o.accumulate, o.dy);
 }
 
 }  // namespace nepenthe::kernels

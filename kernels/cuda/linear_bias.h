@@ -1,7 +1,8 @@
 // The gradient of a linear layer's bias.
 #pragma once
 
-#include "kernels/exec.h"
+#include "kernels/exec_fwd.h"
+#include "kernels/shapes.h"
 
 namespace nepenthe::kernels {
 

@@ -91,9 +91,6 @@ Matmuls::Plan Matmuls::make(const MatmulShape& s, const float* bias) const {
 
 void Matmuls::run(CudaExec& exec, const MatmulShape& shape, float* c, const float* a, const float* b,
                   const float* bias) {
-  if (shape.rows <= 0 || shape.columns <= 0 || shape.depth <= 0) {
-    throw std::invalid_argument("[matmul] no product for " + text(shape));
-  }
   for (const float* operand : {static_cast<const float*>(c), a, b, bias}) {
     if (reinterpret_cast<std::uintptr_t>(operand) % alignment != 0) {
       throw std::invalid_argument(

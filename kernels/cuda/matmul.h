@@ -8,7 +8,8 @@
 #include <map>
 #include <memory>
 
-#include "kernels/exec.h"
+#include "kernels/cuda_exec.h"
+#include "kernels/shapes.h"
 
 namespace nepenthe::kernels {
 
@@ -30,9 +31,9 @@ class Matmuls {
   Matmuls(const Matmuls&) = delete;
   Matmuls& operator=(const Matmuls&) = delete;
 
-  /// Sums over the depth are never split, so results have the same bits every time. `bias` is null without one. Throws
-  /// std::invalid_argument for an empty shape or operands not aligned to 16 bytes, std::runtime_error where cuBLASLt
-  /// has no algorithm.
+  /// Sums over the depth are never split, so results have the same bits every time. `bias` is null without one; the
+  /// shape is not empty. Throws std::invalid_argument for operands not aligned to 16 bytes, std::runtime_error where
+  /// cuBLASLt has no algorithm.
   void run(CudaExec& exec, const MatmulShape& shape, float* c, const float* a, const float* b,
            const float* bias = nullptr);
 

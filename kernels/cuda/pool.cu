@@ -63,26 +63,30 @@ void with_tiling(const ImageShape& shape, Run&& run) {
 }  // namespace
 
 template <class T>
-void global_avg_pool_forward(CudaExec& exec, const ImageShape& shape, float* y, const T* x) {
-  with_tiling<T>(shape, [&]<int V>(const RowTiling& tiling) {
-    NEPENTHE_LAUNCH((forward_kernel<T, V>), shape.n, row_threads, 0, exec.context().stream, tiling, y, x);
+void global_avg_pool_forward(CudaExec& exec, const GlobalAvgPoolForward<T>& o) {
+  check("global_avg_pool", o.shape);
+  with_tiling<T>(o.shape, [&]<int V>(const RowTiling& tiling) {
+    NEPENTHE_LAUNCH((forward_kernel<T, V>), o.shape.n, row_threads, 0, exec.context().stream, tiling, o.y, o.x);
   });
 }
 
 template <class T>
-void global_avg_pool_backward(CudaExec& exec, const ImageShape& shape, T* dx, Accumulate accumulate, const float* dy) {
-  with_tiling<T>(shape, [&]<int V>(const RowTiling& tiling) {
-    if (accumulate == Accumulate::add) {
-      NEPENTHE_LAUNCH((backward_kernel<T, V, true>), shape.n, row_threads, 0, exec.context().stream, tiling, dx, dy);
+void global_avg_pool_backward(CudaExec& exec, const GlobalAvgPoolBackward<T>& o) {
+  check("global_avg_pool", o.shape);
+  with_tiling<T>(o.shape, [&]<int V>(const RowTiling& tiling) {
+    if (o.accumulate == Accumulate::add) {
+      NEPENTHE_LAUNCH((backward_kernel<T, V, true>), o.shape.n, row_threads, 0, exec.context().stream, tiling, o.dx,
+                      o.dy);
     } else {
-      NEPENTHE_LAUNCH((backward_kernel<T, V, false>), shape.n, row_threads, 0, exec.context().stream, tiling, dx, dy);
+      NEPENTHE_LAUNCH((backward_kernel<T, V, false>), o.shape.n, row_threads, 0, exec.context().stream, tiling, o.dx,
+                      o.dy);
     }
   });
 }
 
-template void global_avg_pool_forward(CudaExec&, const ImageShape&, float*, const float*);
-template void global_avg_pool_forward(CudaExec&, const ImageShape&, float*, const bf16*);
-template void global_avg_pool_backward(CudaExec&, const ImageShape&, float*, Accumulate, const float*);
-template void global_avg_pool_backward(CudaExec&, const ImageShape&, bf16*, Accumulate, const float*);
+template void global_avg_pool_forward(CudaExec&, const GlobalAvgPoolForward<float>&);
+template void global_avg_pool_forward(CudaExec&, const GlobalAvgPoolForward<bf16>&);
+template void global_avg_pool_backward(CudaExec&, const GlobalAvgPoolBackward<float>&);
+template void global_avg_pool_backward(CudaExec&, const GlobalAvgPoolBackward<bf16>&);
 
 }  // namespace nepenthe::kernels

@@ -3,24 +3,14 @@
 #include <cmath>
 
 #include "kernels/cuda/context.h"
-#include "kernels/cuda/device/reduce.cuh"
+#include "kernels/cuda/device/logits.cuh"
 
 namespace nepenthe::kernels {
 namespace {
 
-constexpr int threads = 128;  // a warp takes a row
-
-__device__ int own_row() { return static_cast<int>(blockIdx.x * (threads / 32) + threadIdx.x / 32); }
-
-__device__ float largest(const float* z, int classes, int lane) {
-  float shift = -INFINITY;
-  for (int c = lane; c < classes; c += 32) shift = fmaxf(shift, z[c]);
-  return warp_max(shift);
-}
-
-__global__ void __launch_bounds__(threads) forward_kernel(LogitsShape shape, float* losses, std::int32_t* ranks,
-                                                          const float* logits, const std::int32_t* labels) {
-  const int row = own_row(), lane = static_cast<int>(threadIdx.x % 32), classes = shape.classes;
+__global__ void __launch_bounds__(logits_threads) forward_kernel(LogitsShape shape, float* losses, std::int32_t* ranks,
+                                                                 const float* logits, const std::int32_t* labels) {
+  const int row = own_row(), lane = own_lane(), classes = shape.classes;
   if (row >= shape.rows) return;
   const float* z = logits + std::int64_t{row} * classes;
   const int label = labels[row];
@@ -46,9 +36,10 @@ __global__ void __launch_bounds__(threads) forward_kernel(LogitsShape shape, flo
   }
 }
 
-__global__ void __launch_bounds__(threads)
-    backward_kernel(LogitsShape shape, float* dlogits, const float* logits, const std::int32_t* labels, float scale) {
-  const int row = own_row(), lane = static_cast<int>(threadIdx.x % 32), classes = shape.classes;
+__global__ void __launch_bounds__(logits_threads)
+    backward_kernel(LogitsShape shape, float* dlogits, bool adds, const float* logits, const std::int32_t* labels,
+                    float scale) {
+  const int row = own_row(), lane = own_lane(), classes = shape.classes;
   if (row >= shape.rows) return;
   const float* z = logits + std::int64_t{row} * classes;
   float* dz = dlogits + std::int64_t{row} * classes;
@@ -61,23 +52,24 @@ __global__ void __launch_bounds__(threads)
   others = warp_sum(others);
   const float factor = scale / (others + expf(z[label] - shift));
   // The true class's p − 1 is minus the others' share, which keeps its digits where p rounds to 1.
-  for (int c = lane; c < classes; c += 32) dz[c] = (c == label ? -others : expf(z[c] - shift)) * factor;
+  for (int c = lane; c < classes; c += 32) {
+    const float gradient = (c == label ? -others : expf(z[c] - shift)) * factor;
+    dz[c] = adds ? dz[c] + gradient : gradient;
+  }
 }
-
-int blocks_for(int rows) { return (rows + threads / 32 - 1) / (threads / 32); }
 
 }  // namespace
 
-void softmax_cross_entropy_forward(CudaExec& exec, const LogitsShape& shape, float* losses, std::int32_t* ranks,
-                                   const float* logits, const std::int32_t* labels) {
-  NEPENTHE_LAUNCH(forward_kernel, blocks_for(shape.rows), threads, 0, exec.context().stream, shape, losses, ranks,
-                  logits, labels);
+void softmax_cross_entropy_forward(CudaExec& exec, const SoftmaxCrossEntropyForward& o) {
+  check("softmax_cross_entropy", o.shape);
+  NEPENTHE_LAUNCH(forward_kernel, logits_blocks(o.shape.rows), logits_threads, 0, exec.context().stream, o.shape,
+                  o.losses, o.ranks, o.logits, o.labels);
 }
 
-void softmax_cross_entropy_backward(CudaExec& exec, const LogitsShape& shape, float* dlogits, const float* logits,
-                                    const std::int32_t* labels, float scale) {
-  NEPENTHE_LAUNCH(backward_kernel, blocks_for(shape.rows), threads, 0, exec.context().stream, shape, dlogits, logits,
-                  labels, scale);
+void softmax_cross_entropy_backward(CudaExec& exec, const SoftmaxCrossEntropyBackward& o) {
+  check("softmax_cross_entropy", o.shape);
+  NEPENTHE_LAUNCH(backward_kernel, logits_blocks(o.shape.rows), logits_threads, 0, exec.context().stream, o.shape,
+                  o.dlogits, o.accumulate == Accumulate::add, o.logits, o.labels, o.scale);
 }
 
 }  // namespace nepenthe::kernels

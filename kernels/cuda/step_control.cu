@@ -34,7 +34,7 @@ __device__ void add_to_totals(StepControl* control, int rows, const Totals& tota
 }
 
 __global__ void __launch_bounds__(threads)
-    record_batch_kernel(StepControl* control, int rows, const float* losses, const std::int32_t* ranks) {
+    tally_batch_kernel(StepControl* control, int rows, const float* losses, const std::int32_t* ranks) {
   NEPENTHE_SHARED(double, shared_losses, [threads / 32]);
   NEPENTHE_SHARED(int, shared_right, [threads / 32]);
   const Totals totals = sum_rows(rows, losses, ranks, shared_losses, shared_right);
@@ -77,15 +77,16 @@ __global__ void __launch_bounds__(threads)
 
 }  // namespace
 
-void tally_batch(CudaExec& exec, StepControl* control, int rows, const float* losses, const std::int32_t* ranks) {
-  NEPENTHE_LAUNCH(record_batch_kernel, 1, threads, 0, exec.context().stream, control, rows, losses, ranks);
+void tally_batch(CudaExec& exec, const TallyBatch& o) {
+  NEPENTHE_LAUNCH(tally_batch_kernel, 1, threads, 0, exec.context().stream, o.control, o.rows, o.losses, o.ranks);
 }
 
-void store_predictions(CudaExec& exec, StepControl* control, const LogitsShape& shape, const PredictionArrays& all,
-                       const float* logits, const float* losses, const std::int32_t* ranks) {
-  NEPENTHE_LAUNCH(copy_predictions_kernel, shape.rows, threads, 0, exec.context().stream, control, shape, all, logits,
-                  losses, ranks);
-  NEPENTHE_LAUNCH(count_predictions_kernel, 1, threads, 0, exec.context().stream, control, shape.rows, losses, ranks);
+void store_predictions(CudaExec& exec, const StorePredictions& o) {
+  check("store_predictions", o.shape);
+  const cudaStream_t stream = exec.context().stream;
+  NEPENTHE_LAUNCH(copy_predictions_kernel, o.shape.rows, threads, 0, stream, o.control, o.shape, o.all, o.logits,
+                  o.losses, o.ranks);
+  NEPENTHE_LAUNCH(count_predictions_kernel, 1, threads, 0, stream, o.control, o.shape.rows, o.losses, o.ranks);
 }
 
 }  // namespace nepenthe::kernels

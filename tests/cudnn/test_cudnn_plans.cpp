@@ -17,6 +17,7 @@
 #include "kernels/cuda/conv_plans.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/elementwise.h"
+#include "tests/cases/conv2d.h"
 
 namespace {
 
@@ -76,14 +77,10 @@ void* CudaContext::workspace(std::size_t bytes) {
   REQUIRE(bytes <= std::size_t{4} << 30);
   return reinterpret_cast<void*>(0x1000);
 }
-CudaExec::CudaExec(Precision precision) : context_(std::make_unique<CudaContext>(precision)) {}
-CudaExec::~CudaExec() = default;
-CudaExec::CudaExec(CudaExec&&) noexcept = default;
-Precision CudaExec::precision() const { return context_->precision; }
-template <class T>
-void add(CudaExec&, std::size_t, T*, const T*) {}
-template void add(CudaExec&, std::size_t, float*, const float*);
-template void add(CudaExec&, std::size_t, bf16*, const bf16*);
+CudaExec::CudaExec(Precision precision)
+    : precision_(precision), context_(new CudaContext(precision), [](CudaContext* context) { delete context; }) {}
+void add(CudaExec&, std::size_t, float*, const float*) {}
+void add(CudaExec&, std::size_t, bf16*, const bf16*) {}
 void cast(CudaExec&, std::size_t, float*, Accumulate, const bf16*) {}
 std::unique_ptr<Capture> capture(CudaExec&, std::function<void()>) { return nullptr; }
 
@@ -110,13 +107,17 @@ bool describe_device(int capability, int multiprocessors, int shared_bytes) {
          __real_cudnnBackendFinalize(device) == CUDNN_STATUS_SUCCESS;
 }
 
-/// All of ResNet32's, a partial batch, odd ones, and two of an ImageNet network.
-const Conv2dShape shapes[] = {
-    {128, 32, 32, 3, 16, 3, 1, 1},  {128, 32, 32, 16, 16, 3, 1, 1}, {128, 32, 32, 16, 32, 3, 2, 1},
-    {128, 32, 32, 16, 32, 1, 2, 0}, {128, 16, 16, 32, 32, 3, 1, 1}, {128, 16, 16, 32, 64, 3, 2, 1},
-    {128, 16, 16, 32, 64, 1, 2, 0}, {128, 8, 8, 64, 64, 3, 1, 1},   {80, 32, 32, 3, 16, 3, 1, 1},
-    {17, 9, 7, 3, 16, 3, 1, 1},     {3, 7, 5, 5, 24, 3, 2, 1},      {128, 224, 224, 3, 64, 7, 2, 3},
-    {128, 56, 56, 64, 64, 3, 1, 1}};
+/// All of CIFAR's ResNets, a partial batch, odd ones, and two of an ImageNet network.
+std::vector<Conv2dShape> all_shapes() {
+  std::vector<Conv2dShape> all = cases::of_network(cases::conv2d, 128);
+  all.insert(all.end(), {{80, 32, 32, 3, 16, 3, 1, 1},
+                         {17, 9, 7, 3, 16, 3, 1, 1},
+                         {3, 7, 5, 5, 24, 3, 2, 1},
+                         {128, 224, 224, 3, 64, 7, 2, 3},
+                         {128, 56, 56, 64, 64, 3, 1, 1}});
+  return all;
+}
+const std::vector<Conv2dShape> shapes = all_shapes();
 
 template <class T>
 void plan_all(CudaExec& exec) {
@@ -127,10 +128,12 @@ void plan_all(CudaExec& exec) {
     CAPTURE(shape.h);
     CAPTURE(shape.c);
     CAPTURE(shape.out_c);
-    CHECK_NOTHROW(conv2d_forward(exec, shape, t, in, in));
+    CHECK_NOTHROW(conv2d_forward<T>(exec, {.shape = shape, .y = t, .x = in, .w = in}));
     for (const Accumulate accumulate : {Accumulate::assign, Accumulate::add}) {
-      CHECK_NOTHROW(conv2d_backward_data(exec, shape, t, accumulate, in, in));
-      CHECK_NOTHROW(conv2d_backward_weights(exec, shape, f, accumulate, in, in));
+      CHECK_NOTHROW(
+          conv2d_backward_data<T>(exec, {.shape = shape, .dx = t, .accumulate = accumulate, .dy = in, .w = in}));
+      CHECK_NOTHROW(
+          conv2d_backward_weights<T>(exec, {.shape = shape, .dw = f, .accumulate = accumulate, .dy = in, .x = in}));
     }
   }
 }

@@ -8,6 +8,8 @@
 
 #include "kernels/bf16.h"
 #include "kernels/conv2d.h"
+#include "kernels/cpu_exec.h"
+#include "kernels/layout.h"
 #include "tf32.h"
 
 namespace nepenthe::tests {
@@ -127,15 +129,22 @@ void FakeRun::operator()() const {
   std::vector<float> values(result.size());
   switch (c.operation) {
     case FakeOperation::forward:
-      conv2d_forward(cpu(), c.shape, values.data(), x.values(tf32).data(), w.values(tf32).data());
+      kernels::conv2d_forward<float>(
+          cpu(), {.shape = c.shape, .y = values.data(), .x = x.values(tf32).data(), .w = w.values(tf32).data()});
       break;
     case FakeOperation::backward_data:
-      conv2d_backward_data(cpu(), c.shape, values.data(), kernels::Accumulate::assign, y.values(tf32).data(),
-                           w.values(tf32).data());
+      kernels::conv2d_backward_data<float>(cpu(), {.shape = c.shape,
+                                                   .dx = values.data(),
+                                                   .accumulate = kernels::Accumulate::assign,
+                                                   .dy = y.values(tf32).data(),
+                                                   .w = w.values(tf32).data()});
       break;
     case FakeOperation::backward_weights:
-      conv2d_backward_weights(cpu(), c.shape, values.data(), kernels::Accumulate::assign, y.values(tf32).data(),
-                              x.values(tf32).data());
+      kernels::conv2d_backward_weights<float>(cpu(), {.shape = c.shape,
+                                                      .dw = values.data(),
+                                                      .accumulate = kernels::Accumulate::assign,
+                                                      .dy = y.values(tf32).data(),
+                                                      .x = x.values(tf32).data()});
       break;
   }
   result.each([&](std::int64_t place, std::size_t cpu_place) {

@@ -1,5 +1,5 @@
-// Running one check on every backend of the build: memory that the kernels see, poisoned and guarded; runs that have to
-// agree in every bit; and what storage and arithmetic cost in accuracy.
+// Running one check on every backend that can be had: memory that the kernels see, poisoned and guarded; runs that have
+// to agree in every bit; and what storage and arithmetic cost in accuracy.
 //
 // The CPU's kernels run with teams of different sizes. CUDA's run in the precisions that matter to them where a GPU can
 // be opened. A build with emulated CUDA checks that alone, since the same kernels of the CPU are tested without it.
@@ -20,6 +20,7 @@
 namespace nepenthe::tests {
 
 using kernels::bf16;
+using kernels::CudaExec;
 using kernels::Precision;
 
 #if defined(NEPENTHE_EMULATED)
@@ -33,9 +34,6 @@ inline CpuExec& exec_with(int threads) {
   static CpuExec execs[] = {CpuExec(1), CpuExec(2), CpuExec(3)};
   return execs[threads - 1];
 }
-
-#if defined(NEPENTHE_CUDA)
-using kernels::CudaExec;
 
 /// The CUDA backend in this precision, opened once; null, and a message once why, where there is no GPU to be had.
 /// Never closed: at the end of the process the libraries beneath it may be gone before it.
@@ -54,7 +52,6 @@ inline CudaExec* cuda_exec(Precision precision) {
   }
   return exec;
 }
-#endif
 
 /// Memory of a backend, filled from the host. The CPU's is the heap's own, as AddressSanitizer watches it.
 template <class Exec, class T>
@@ -69,7 +66,6 @@ class Buffer {
   std::vector<T> values_;
 };
 
-#if defined(NEPENTHE_CUDA)
 /// A GPU's memory lies between two guards, which have to be whole when it is read.
 template <class T>
 class Buffer<CudaExec, T> {
@@ -113,7 +109,6 @@ class Buffer<CudaExec, T> {
   std::size_t count_;
   unsigned char* memory_;
 };
-#endif
 
 template <class T>
 std::vector<T> narrowed_to(const std::vector<float>& values) {
@@ -184,17 +179,14 @@ void on_cpu(Check&& check) {
   }
 }
 
-/// Nothing in a build without CUDA.
 template <class T, class Check>
-void on_cuda([[maybe_unused]] Precision precision, [[maybe_unused]] Check&& check) {
-#if defined(NEPENTHE_CUDA)
+void on_cuda(Precision precision, Check&& check) {
   if (CudaExec* exec = cuda_exec(precision)) {
     const std::string description = exec->description();
     INFO(description);
     INFO(kernels::name(precision));
     check(Backend<CudaExec, T>{precision, {exec, exec}});
   }
-#endif
 }
 
 /// Calls check(backend) once a backend: for kernels with operands in fp32 alone.

@@ -14,6 +14,7 @@
 
 #include "engine/base/philox.h"
 #include "kernels/exec.h"
+#include "kernels/layout.h"
 #include "kernels/shapes.h"
 #include "tolerances.h"
 

@@ -1,37 +1,32 @@
 #include "kernels/batch_norm.h"
 
+#include <stdexcept>
+
 #include "backends.h"
 #include "reference/batch_norm.h"
+#include "tests/cases/batch_norm.h"
 
 namespace nepenthe::tests {
 namespace {
 
+using kernels::BatchNormInference;
 using kernels::BatchNormShape;
 
-// Both one block and several of the GPU's; 264 channels are more than its threads combine at once.
-const std::vector<ImageShape> images =
-    emulated ? std::vector<ImageShape>{{1, 1, 1, 16}, {1, 1, 1, 3},   {1, 47, 45, 1}, {3, 7, 5, 5},   {3, 17, 13, 3},
-                                       {5, 9, 9, 12}, {16, 3, 3, 24}, {17, 8, 8, 16}, {33, 4, 2, 64}, {2, 5, 3, 264}}
-             : std::vector<ImageShape>{{1, 1, 1, 16},  {1, 1, 1, 3},   {1, 5, 3, 1},    {3, 7, 5, 5},   {16, 3, 3, 24},
-                                       {17, 5, 5, 16}, {33, 4, 3, 32}, {133, 2, 3, 64}, {2, 33, 31, 8}, {5, 9, 9, 12},
-                                       {1, 47, 45, 1}, {3, 17, 13, 3}, {2, 5, 3, 264}};
-
+/// Every image up to this size, with every flag.
 template <class Check>
-void each_case(Check&& check) {
-  for (const ImageShape& image : images) {
+void each_case(double most_elements, Check&& check) {
+  for (const cases::Image& image : cases::up_to(cases::batch_norm, most_elements, cases::elements)) {
     for (const bool add : {false, true}) {
       for (const bool relu : {false, true}) {
-        CAPTURE(image.n);
-        CAPTURE(image.h);
-        CAPTURE(image.w);
-        CAPTURE(image.c);
+        CAPTURE(image.name);
         CAPTURE(add);
         CAPTURE(relu);
-        check(BatchNormShape{.image = image, .add = add, .relu = relu, .eps = 1e-3f, .momentum = 0.2f});
+        check(BatchNormShape{.image = image.shape, .add = add, .relu = relu, .eps = 1e-3f, .momentum = 0.2f});
       }
     }
   }
 }
+constexpr double tested = emulated ? 18'000 : 60'000, differentiated = 100;
 
 /// Operands of one case, plain (N, H, W, C); activations as the backend stores them.
 struct Operands {
@@ -57,36 +52,41 @@ Outputs forward(const Run<Exec, T>& run, const BatchNormShape& s, const Operands
   auto y = run.images(s.image, poisoned(s.image.size()));
   auto mean = run.upload(poisoned(channels)), rstd = run.upload(poisoned(channels));
   auto running_mean = run.upload(o.running_mean), running_var = run.upload(o.running_var);
-  batch_norm_forward(run.exec, s, y.data(), mean.data(), rstd.data(), running_mean.data(), running_var.data(), x.data(),
-                     s.add ? residual.data() : nullptr, gamma.data(), beta.data());
+  batch_norm_forward<T>(run.exec, {.shape = s,
+                                   .y = y.data(),
+                                   .mean = mean.data(),
+                                   .rstd = rstd.data(),
+                                   .running_mean = running_mean.data(),
+                                   .running_var = running_var.data(),
+                                   .x = x.data(),
+                                   .residual = s.add ? residual.data() : nullptr,
+                                   .gamma = gamma.data(),
+                                   .beta = beta.data()});
   return {run.plain(s.image, y), mean.host(), rstd.host(), running_mean.host(), running_var.host()};
 }
 
 TEST_CASE("batch_norm: the reference's backward is the complex step of its forward") {
-  for (const bool add : {false, true}) {
-    for (const bool relu : {false, true}) {
-      const BatchNormShape s{.image = {3, 3, 2, 4}, .add = add, .relu = relu};
-      const Operands o(Backend<CpuExec, float>{}, s);
-      const auto x = widened(o.x), residual = widened(o.residual), gamma = widened(o.gamma), beta = widened(o.beta);
-      const auto dy = widened(o.dy);
-      const auto loss = [&](const auto& x_, const auto& residual_, const auto& gamma_, const auto& beta_) {
-        return dot(dy, reference::batch_norm_forward(s, x_, residual_, gamma_, beta_).y);
-      };
-      const auto zx = complexed(x), zresidual = complexed(residual), zgamma = complexed(gamma), zbeta = complexed(beta);
-      const auto out = reference::batch_norm_forward(s, x, residual, gamma, beta);
-      const auto gradients = reference::batch_norm_backward(s, dy, x, out.y, gamma, out.mean, out.rstd);
-      const auto dx = complex_step(x, [&](const auto& z) { return loss(z, zresidual, zgamma, zbeta); });
-      const auto dgamma = complex_step(gamma, [&](const auto& z) { return loss(zx, zresidual, z, zbeta); });
-      const auto dbeta = complex_step(beta, [&](const auto& z) { return loss(zx, zresidual, zgamma, z); });
-      CHECK(relative_error(gradients.dx, dx) <= reference_tolerance);
-      CHECK(relative_error(gradients.dgamma, dgamma) <= reference_tolerance);
-      CHECK(relative_error(gradients.dbeta, dbeta) <= reference_tolerance);
-      if (add) {
-        const auto dresidual = complex_step(residual, [&](const auto& z) { return loss(zx, z, zgamma, zbeta); });
-        CHECK(relative_error(gradients.dresidual, dresidual) <= reference_tolerance);
-      }
+  each_case(differentiated, [](const BatchNormShape& s) {
+    const Operands o(Backend<CpuExec, float>{}, s);
+    const auto x = widened(o.x), residual = widened(o.residual), gamma = widened(o.gamma), beta = widened(o.beta);
+    const auto dy = widened(o.dy);
+    const auto loss = [&](const auto& x_, const auto& residual_, const auto& gamma_, const auto& beta_) {
+      return dot(dy, reference::batch_norm_forward(s, x_, residual_, gamma_, beta_).y);
+    };
+    const auto zx = complexed(x), zresidual = complexed(residual), zgamma = complexed(gamma), zbeta = complexed(beta);
+    const auto out = reference::batch_norm_forward(s, x, residual, gamma, beta);
+    const auto gradients = reference::batch_norm_backward(s, dy, x, out.y, gamma, out.mean, out.rstd);
+    const auto dx = complex_step(x, [&](const auto& z) { return loss(z, zresidual, zgamma, zbeta); });
+    const auto dgamma = complex_step(gamma, [&](const auto& z) { return loss(zx, zresidual, z, zbeta); });
+    const auto dbeta = complex_step(beta, [&](const auto& z) { return loss(zx, zresidual, zgamma, z); });
+    CHECK(relative_error(gradients.dx, dx) <= reference_tolerance);
+    CHECK(relative_error(gradients.dgamma, dgamma) <= reference_tolerance);
+    CHECK(relative_error(gradients.dbeta, dbeta) <= reference_tolerance);
+    if (s.add) {
+      const auto dresidual = complex_step(residual, [&](const auto& z) { return loss(zx, z, zgamma, zbeta); });
+      CHECK(relative_error(gradients.dresidual, dresidual) <= reference_tolerance);
     }
-  }
+  });
 }
 
 template <class Backend>
@@ -111,7 +111,8 @@ void check_forward(const Backend& backend, const BatchNormShape& s) {
 }
 
 TEST_CASE("batch_norm: forward against the reference") {
-  each_storage([](const auto& backend) { each_case([&](const BatchNormShape& s) { check_forward(backend, s); }); });
+  each_storage(
+      [](const auto& backend) { each_case(tested, [&](const BatchNormShape& s) { check_forward(backend, s); }); });
 }
 
 TEST_CASE("batch_norm: a mean of a thousand standard deviations leaves the variance alone") {
@@ -130,15 +131,21 @@ TEST_CASE("batch_norm: a mean of a thousand standard deviations leaves the varia
 
 TEST_CASE("batch_norm: inference against the reference") {
   each_storage([](const auto& backend) {
-    each_case([&](const BatchNormShape& s) {
+    each_case(tested, [&](const BatchNormShape& s) {
       const Operands o(backend, s);
       const Outputs out = deterministic(backend, [&](const auto& run) {
         const auto x = run.images(s.image, o.x), residual = run.images(s.image, o.residual);
         const auto gamma = run.upload(o.gamma), beta = run.upload(o.beta);
         const auto mean = run.upload(o.running_mean), var = run.upload(o.running_var);
         auto y = run.images(s.image, poisoned(s.image.size()));
-        batch_norm_inference(run.exec, s, y.data(), x.data(), s.add ? residual.data() : nullptr, gamma.data(),
-                             beta.data(), mean.data(), var.data());
+        batch_norm_inference(run.exec, BatchNormInference{.shape = s,
+                                                          .y = y.data(),
+                                                          .x = x.data(),
+                                                          .residual = s.add ? residual.data() : nullptr,
+                                                          .gamma = gamma.data(),
+                                                          .beta = beta.data(),
+                                                          .mean = mean.data(),
+                                                          .var = var.data()});
         return Outputs{run.plain(s.image, y)};
       });
       auto rstd = widened(o.running_var);
@@ -169,8 +176,20 @@ Outputs backward(const Run<Exec, T>& run, const BatchNormShape& s, const Operand
   auto dgamma = run.upload(before(delivery.parameters, channels, 8));
   auto dbeta = run.upload(before(delivery.parameters, channels, 9));
   T* to = !s.add ? nullptr : delivery.aliased ? dy.data() : dresidual.data();
-  batch_norm_backward(run.exec, s, dx.data(), to, delivery.residuals, dgamma.data(), dbeta.data(), delivery.parameters,
-                      dy.data(), x.data(), y.data(), gamma.data(), beta.data(), mean.data(), rstd.data());
+  batch_norm_backward<T>(run.exec, {.shape = s,
+                                    .dx = dx.data(),
+                                    .dresidual = to,
+                                    .accumulate_residual = delivery.residuals,
+                                    .dgamma = dgamma.data(),
+                                    .dbeta = dbeta.data(),
+                                    .accumulate = delivery.parameters,
+                                    .dy = dy.data(),
+                                    .x = x.data(),
+                                    .y = y.data(),
+                                    .gamma = gamma.data(),
+                                    .beta = beta.data(),
+                                    .mean = mean.data(),
+                                    .rstd = rstd.data()});
   return {run.plain(s.image, dx), run.plain(s.image, delivery.aliased ? dy : dresidual), dgamma.host(), dbeta.host()};
 }
 
@@ -213,7 +232,7 @@ TEST_CASE("batch_norm: backward against the reference") {
   std::vector<Delivery> deliveries{{assign, assign, true}, {assign, assign}, {add, add}};
   if (!emulated) deliveries.insert(deliveries.end(), {{assign, add, true}, {assign, add}, {add, assign}});
   each_storage([&](const auto& backend) {
-    each_case([&](const BatchNormShape& s) { check_backward(backend, s, deliveries); });
+    each_case(tested, [&](const BatchNormShape& s) { check_backward(backend, s, deliveries); });
   });
 }
 
@@ -250,6 +269,17 @@ TEST_CASE("batch_norm: NaN is not rectified away") {
     o.x[5] = std::numeric_limits<float>::quiet_NaN();
     const Outputs out = forward(backend.run(), s, o);
     CHECK(std::isnan(out[0][5]));
+  });
+}
+
+TEST_CASE("batch_norm: shapes without elements are refused") {
+  each_backend([](const auto& backend) {
+    auto& exec = *backend.execs.front();
+    for (const BatchNormShape& s : {BatchNormShape{.image = {0, 3, 3, 16}}, BatchNormShape{.image = {2, 3, 3, -1}}}) {
+      CHECK_THROWS_AS(batch_norm_forward<float>(exec, {.shape = s}), std::invalid_argument);
+      CHECK_THROWS_AS(batch_norm_inference<float>(exec, {.shape = s}), std::invalid_argument);
+      CHECK_THROWS_AS(batch_norm_backward<float>(exec, {.shape = s}), std::invalid_argument);
+    }
   });
 }
 

@@ -39,16 +39,34 @@ class Step {
         v_(run.upload(poisoned(batch * 3))) {}
 
   void operator()() {
-    const kernels::Normalization normalization{.mean = {0.5f, 0.4f, 0.3f}, .std = {0.2f, 0.3f, 0.25f}};
     const kernels::LogitsShape rows{batch, 3};
     const kernels::Segment segments[] = {{0, 7}, {8, 15}};
-    gather(exec_, shape, images_.data(), batch_labels_.data(), bytes_.data(), labels_.data(), order_.data(),
-           control_.data(), normalization, kernels::Augmentation{.stream = {.seed = 4}, .padding = 2});
-    global_avg_pool_forward(exec_, shape, logits_.data(), images_.data());
-    softmax_cross_entropy_forward(exec_, rows, losses_.data(), ranks_.data(), logits_.data(), batch_labels_.data());
-    tally_batch(exec_, control_.data(), batch, losses_.data(), ranks_.data());
-    softmax_cross_entropy_backward(exec_, rows, gradients_.data(), logits_.data(), batch_labels_.data(), 1.0f / batch);
-    sgd_step(exec_, segments, control_.data(), w_.data(), v_.data(), gradients_.data(), {});
+    gather<T>(exec_, {.shape = shape,
+                      .images = images_.data(),
+                      .batch_labels = batch_labels_.data(),
+                      .bytes = bytes_.data(),
+                      .labels = labels_.data(),
+                      .order = order_.data(),
+                      .control = control_.data(),
+                      .augmentation = kernels::Augmentation{.stream = {.seed = 4}, .padding = 2},
+                      .mean = {0.5f, 0.4f, 0.3f},
+                      .std = {0.2f, 0.3f, 0.25f}});
+    global_avg_pool_forward<T>(exec_, {.shape = shape, .y = logits_.data(), .x = images_.data()});
+    softmax_cross_entropy_forward(exec_, {.shape = rows,
+                                          .losses = losses_.data(),
+                                          .ranks = ranks_.data(),
+                                          .logits = logits_.data(),
+                                          .labels = batch_labels_.data()});
+    tally_batch(exec_, {.rows = batch, .control = control_.data(), .losses = losses_.data(), .ranks = ranks_.data()});
+    softmax_cross_entropy_backward(exec_, {.shape = rows,
+                                           .dlogits = gradients_.data(),
+                                           .accumulate = Accumulate::assign,
+                                           .logits = logits_.data(),
+                                           .labels = batch_labels_.data(),
+                                           .scale = 1.0f / batch});
+    sgd_step(
+        exec_,
+        {.segments = segments, .w = w_.data(), .v = v_.data(), .grad = gradients_.data(), .control = control_.data()});
   }
 
   StepControl control() const { return control_.host()[0]; }

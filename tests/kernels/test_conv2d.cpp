@@ -3,15 +3,19 @@
 #include <stdexcept>
 
 #include "backends.h"
+#include "kernels/conv_algorithms.h"
 #include "kernels/cpu/chunks.h"
 #include "kernels/cpu/onednn.h"
 #include "reference/conv2d.h"
+#include "tests/cases/conv2d.h"
 
 namespace nepenthe::tests {
 namespace {
 
+using kernels::Conv2dBackwardData;
+using kernels::Conv2dBackwardWeights;
+using kernels::Conv2dForward;
 using kernels::Conv2dShape;
-
 using kernels::ConvKind;
 
 /// For results stored as activations, or as fp32 in the case of weight gradients. Whether oneDNN computes this shape by
@@ -39,7 +43,7 @@ void check_forward(const Backend& backend, const Conv2dShape& s) {
   const auto y = deterministic(backend, [&](const auto& run) {
     const auto images = run.images(s.input(), x), filters = run.stored(w);
     auto out = run.images(s.output(), poisoned(s.output().size()));
-    conv2d_forward(run.exec, s, out.data(), images.data(), filters.data());
+    conv2d_forward(run.exec, Conv2dForward{.shape = s, .y = out.data(), .x = images.data(), .w = filters.data()});
     return Outputs{run.plain(s.output(), out)};
   })[0];
   const double error = relative_error(y, reference::conv2d_forward(s, widened(x), widened(w)));
@@ -54,7 +58,10 @@ void check_backward_data(const Backend& backend, const Conv2dShape& s, Accumulat
   const auto dx = deterministic(backend, [&](const auto& run) {
     const auto gradients = run.images(s.output(), dy), filters = run.stored(w);
     auto out = run.images(s.input(), start);
-    conv2d_backward_data(run.exec, s, out.data(), accumulate, gradients.data(), filters.data());
+    conv2d_backward_data(
+        run.exec,
+        Conv2dBackwardData{
+            .shape = s, .dx = out.data(), .accumulate = accumulate, .dy = gradients.data(), .w = filters.data()});
     return Outputs{run.plain(s.input(), out)};
   })[0];
   const auto expected = reference::conv2d_backward_data(s, widened(dy), widened(w));
@@ -70,7 +77,10 @@ void check_backward_weights(const Backend& backend, const Conv2dShape& s, Accumu
   const auto dw = deterministic(backend, [&](const auto& run) {
     const auto gradients = run.images(s.output(), dy), images = run.images(s.input(), x);
     auto out = run.upload(start);
-    conv2d_backward_weights(run.exec, s, out.data(), accumulate, gradients.data(), images.data());
+    conv2d_backward_weights(
+        run.exec,
+        Conv2dBackwardWeights{
+            .shape = s, .dw = out.data(), .accumulate = accumulate, .dy = gradients.data(), .x = images.data()});
     return Outputs{out.host()};
   })[0];
   const auto expected = reference::conv2d_backward_weights(s, widened(dy), widened(x));
@@ -78,39 +88,10 @@ void check_backward_weights(const Backend& backend, const Conv2dShape& s, Accumu
         tolerance(backend, s, ConvKind::backward_weights, accumulate, dw.size()));
 }
 
-const Conv2dShape shapes[] = {
-    {.n = 17, .h = 9, .w = 7, .c = 3, .out_c = 16, .kernel = 3, .stride = 1, .padding = 1},
-    {.n = 1, .h = 5, .w = 6, .c = 1, .out_c = 1, .kernel = 3, .stride = 1, .padding = 0},
-    {.n = 3, .h = 7, .w = 5, .c = 5, .out_c = 24, .kernel = 3, .stride = 2, .padding = 1},
-    {.n = 16, .h = 11, .w = 11, .c = 3, .out_c = 64, .kernel = 7, .stride = 2, .padding = 3},
-    {.n = 33, .h = 8, .w = 8, .c = 16, .out_c = 16, .kernel = 3, .stride = 1, .padding = 1},
-    {.n = 3, .h = 9, .w = 9, .c = 16, .out_c = 32, .kernel = 3, .stride = 2, .padding = 1},
-    {.n = 17, .h = 7, .w = 7, .c = 16, .out_c = 32, .kernel = 1, .stride = 2, .padding = 0},
-    {.n = 3, .h = 6, .w = 5, .c = 24, .out_c = 5, .kernel = 1, .stride = 1, .padding = 0},
-    {.n = 1, .h = 8, .w = 8, .c = 24, .out_c = 32, .kernel = 3, .stride = 1, .padding = 1},
-    {.n = 3, .h = 13, .w = 9, .c = 32, .out_c = 32, .kernel = 3, .stride = 1, .padding = 1},
-    {.n = 133, .h = 5, .w = 5, .c = 32, .out_c = 64, .kernel = 3, .stride = 1, .padding = 1},
-    {.n = 33, .h = 8, .w = 8, .c = 64, .out_c = 64, .kernel = 3, .stride = 1, .padding = 1},
-    {.n = 1, .h = 8, .w = 8, .c = 64, .out_c = 32, .kernel = 3, .stride = 1, .padding = 0},
-    {.n = 2, .h = 3, .w = 3, .c = 64, .out_c = 64, .kernel = 3, .stride = 2, .padding = 1},
-    {.n = 2, .h = 1, .w = 1, .c = 32, .out_c = 32, .kernel = 3, .stride = 1, .padding = 1},
-};
-
-std::string text(const Conv2dShape& s) {
-  std::string all;
-  for (const int number : {s.n, s.h, s.w, s.c, s.out_c, s.kernel, s.stride, s.padding}) {
-    all += std::to_string(number) + " ";
-  }
-  return all;
-}
-
 TEST_CASE("conv2d: the reference's backward is the complex step of its forward") {
-  const Conv2dShape small[] = {
-      {.n = 2, .h = 5, .w = 4, .c = 3, .out_c = 2, .kernel = 3, .stride = 1, .padding = 1},
-      {.n = 1, .h = 6, .w = 7, .c = 2, .out_c = 3, .kernel = 3, .stride = 2, .padding = 0},
-      {.n = 1, .h = 7, .w = 7, .c = 1, .out_c = 2, .kernel = 7, .stride = 2, .padding = 3},
-  };
-  for (const Conv2dShape& s : small) {
+  const auto cost = [](const Conv2dShape& s) { return cases::products(s) * double(s.input().size() + s.weights()); };
+  for (const auto& [name, s, network] : cases::up_to(cases::conv2d, 500'000, cost)) {
+    CAPTURE(name);
     const auto x = widened(random_floats(s.input().size(), 10)), w = widened(random_floats(s.weights(), 11));
     const auto dy = widened(random_floats(s.output().size(), 12));
     const auto zx = complexed(x), zw = complexed(w);
@@ -123,9 +104,9 @@ TEST_CASE("conv2d: the reference's backward is the complex step of its forward")
 
 TEST_CASE("conv2d: all three against the reference") {
   each_precision([](const auto& backend) {
-    for (const Conv2dShape& s : shapes) {
-      if (emulated && s.output().size() * s.kernel * s.kernel * s.c > 3'000'000) continue;
-      CAPTURE(text(s));
+    for (const auto& [name, s, network] : cases::up_to(
+             cases::conv2d, emulated ? 3e6 : 1e8, [](const Conv2dShape& shape) { return cases::products(shape); })) {
+      CAPTURE(name);
       check_forward(backend, s);
       for (const Accumulate accumulate : {Accumulate::assign, Accumulate::add}) {
         check_backward_data(backend, s, accumulate);
@@ -149,12 +130,14 @@ TEST_CASE("conv2d: impossible shapes are refused") {
       if (field == 3) bad.padding = -1;
       if (field == 4) bad.w = 0;
       if (field == 5) bad.out_c = -4;
-      const auto* in = one.data();
-      CHECK_THROWS_AS(conv2d_forward(run.exec, bad, one.data(), in, in), std::invalid_argument);
-      CHECK_THROWS_AS(conv2d_backward_data(run.exec, bad, one.data(), Accumulate::assign, in, in),
+      auto* const all = one.data();
+      CHECK_THROWS_AS(conv2d_forward(run.exec, Conv2dForward{.shape = bad, .y = all, .x = all, .w = all}),
                       std::invalid_argument);
-      CHECK_THROWS_AS(conv2d_backward_weights(run.exec, bad, dw.data(), Accumulate::assign, in, in),
+      CHECK_THROWS_AS(conv2d_backward_data(run.exec, Conv2dBackwardData{.shape = bad, .dx = all, .dy = all, .w = all}),
                       std::invalid_argument);
+      CHECK_THROWS_AS(
+          conv2d_backward_weights(run.exec, Conv2dBackwardWeights{.shape = bad, .dw = dw.data(), .dy = all, .x = all}),
+          std::invalid_argument);
     }
   });
 }
@@ -166,7 +149,6 @@ TEST_CASE("conv2d: the CPU has no engines to choose from" * doctest::skip(emulat
   CHECK(kernels::conv_algorithms(exec).empty());
 }
 
-#if defined(NEPENTHE_CUDA)
 TEST_CASE("conv2d: engines are recorded, and those of a record are taken") {
   if (!cuda_exec(Precision::fp32)) return;
   const Conv2dShape s{.n = 3, .h = 9, .w = 9, .c = 16, .out_c = 32, .kernel = 3, .stride = 2, .padding = 1};
@@ -175,7 +157,7 @@ TEST_CASE("conv2d: engines are recorded, and those of a record are taken") {
     const Run<CudaExec, float> run{exec};
     const auto images = run.images(s.input(), x), filters = run.stored(w);
     auto out = run.images(s.output(), poisoned(s.output().size()));
-    conv2d_forward(exec, s, out.data(), images.data(), filters.data());
+    conv2d_forward<float>(exec, {.shape = s, .y = out.data(), .x = images.data(), .w = filters.data()});
     return run.plain(s.output(), out);
   };
 
@@ -203,17 +185,13 @@ TEST_CASE("conv2d: engines are recorded, and those of a record are taken") {
   kernels::use_conv_algorithms(misled, wrong);
   CHECK_THROWS_AS(convolved(misled), std::runtime_error);
 }
-#endif
 
 TEST_CASE("conv2d: the shapes of residual networks run on generated code, whole chunks and rests" *
           doctest::skip(emulated)) {
   CpuExec& exec = exec_with(1);
   if (exec.isa() == kernels::Isa::v2) return;
   for (const int n : {1, 2, 8, 16}) {
-    for (const Conv2dShape& s : {Conv2dShape{n, 32, 32, 3, 16, 3, 1, 1}, Conv2dShape{n, 32, 32, 16, 16, 3, 1, 1},
-                                 Conv2dShape{n, 32, 32, 16, 32, 3, 2, 1}, Conv2dShape{n, 32, 32, 16, 32, 1, 2, 0},
-                                 Conv2dShape{n, 16, 16, 32, 32, 3, 1, 1}, Conv2dShape{n, 16, 16, 32, 64, 3, 2, 1},
-                                 Conv2dShape{n, 16, 16, 32, 64, 1, 2, 0}, Conv2dShape{n, 8, 8, 64, 64, 3, 1, 1}}) {
+    for (const Conv2dShape& s : cases::of_network(cases::conv2d, n)) {
       for (const auto kind : {ConvKind::forward, ConvKind::backward_data, ConvKind::backward_weights}) {
         if (s.c == 3 && kind == ConvKind::backward_data) continue;  // no one asks for it
         const std::string& name = exec.onednn().plan(exec, kind, s).implementation;

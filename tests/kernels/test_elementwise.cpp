@@ -5,8 +5,6 @@
 #include "backends.h"
 #include "bf16_cases.h"
 
-#if defined(NEPENTHE_CUDA)
-
 namespace nepenthe::tests {
 namespace {
 
@@ -124,5 +122,3 @@ TEST_CASE("elementwise: nothing happens to nothing") {
 
 }  // namespace
 }  // namespace nepenthe::tests
-
-#endif

@@ -27,7 +27,6 @@ TEST_CASE("exec: names of precisions") {
   CHECK(kernels::name(Precision::bf16) == "bf16");
 }
 
-#if defined(NEPENTHE_CUDA)
 TEST_CASE("exec: what CUDA's says of itself") {
   for (const Precision precision : {Precision::fp32, Precision::tf32, Precision::bf16}) {
     CudaExec* const exec = cuda_exec(precision);
@@ -49,7 +48,6 @@ TEST_CASE("exec: CUDA's can be moved") {
   exec = std::move(moved);
   release(exec, memory);
 }
-#endif
 
 TEST_CASE("exec: impossible requests are refused" * doctest::skip(emulated)) {
   CHECK_THROWS_AS(CpuExec(-1), std::invalid_argument);

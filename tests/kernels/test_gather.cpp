@@ -1,20 +1,22 @@
 #include "kernels/gather.h"
 
 #include <algorithm>
+#include <array>
 #include <numeric>
 #include <set>
 #include <stdexcept>
 
 #include "backends.h"
+#include "tests/cases/gather.h"
 
 namespace nepenthe::tests {
 namespace {
 
 using kernels::Augmentation;
-using kernels::Normalization;
+using kernels::Gather;
 using kernels::StepControl;
 
-const Normalization normalization{.mean = {0.5f, 0.4f, 0.3f}, .std = {0.2f, 0.3f, 0.25f}};
+const std::array<float, 3> mean{0.5f, 0.4f, 0.3f}, deviation{0.2f, 0.3f, 0.25f};
 
 struct Pictures {
   int samples, h, w;
@@ -43,7 +45,7 @@ float expected(const Pictures& p, int id, const std::optional<Augmentation>& aug
   }
   const bool inside = row >= 0 && row < p.h && column >= 0 && column < p.w;
   const int raw = inside ? p.bytes[((std::size_t(id) * 3 + c) * p.h + row) * p.w + column] : 0;
-  return (static_cast<float>(raw) / 255.0f - normalization.mean[c]) / normalization.std[c];
+  return (static_cast<float>(raw) / 255.0f - mean[c]) / deviation[c];
 }
 
 /// Images as plain (N, H, W, C), then labels as floats. `ids` are those from `offset` on in the epoch's order.
@@ -59,8 +61,16 @@ Outputs gathered(const Backend& backend, const Pictures& p, const std::vector<st
     const auto control = run.upload(std::vector<StepControl>{{.epoch = epoch, .offset = offset}});
     auto images = run.images(shape, poisoned(shape.size()));
     auto batch_labels = run.upload(std::vector<std::int32_t>(ids.size(), -1));
-    gather(run.exec, shape, images.data(), batch_labels.data(), bytes.data(), labels.data(), order_there.data(),
-           control.data(), normalization, augmentation);
+    gather(run.exec, Gather{.shape = shape,
+                            .images = images.data(),
+                            .batch_labels = batch_labels.data(),
+                            .bytes = bytes.data(),
+                            .labels = labels.data(),
+                            .order = order_there.data(),
+                            .control = control.data(),
+                            .augmentation = augmentation,
+                            .mean = mean,
+                            .std = deviation});
     return Outputs{run.plain(shape, images), floats_of(batch_labels.host())};
   });
 }
@@ -86,18 +96,17 @@ void check(const Backend& backend, const Pictures& p, const std::vector<std::int
 
 TEST_CASE("gather: against a plain rewriting of the contract") {
   each_storage([](const auto& backend) {
-    const Pictures pictures(150, 9, 7);
-    std::vector<std::int32_t> ids(133);
-    for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<std::int32_t>(i * 37 % 150);
-    check(backend, pictures, ids, std::nullopt, 8, 0);
-    check(backend, pictures, ids, std::nullopt, 8, 41);
-    for (const int padding : {0, 1, 4, 12}) {
+    for (const auto& [name, gathering, network] : cases::gather) {
+      CAPTURE(name);
+      const auto& [shape, padding, offset] = gathering;
+      const int samples = shape.n + 17;
+      std::vector<std::int32_t> ids(std::size_t(shape.n));
+      for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<std::int32_t>((i + 1) * 37) % samples;
+      std::optional<Augmentation> augmentation;
       // The epoch is the control's, not that of the stream.
-      const Augmentation augmentation{.stream = {.seed = 3, .purpose = 2, .shard = 1, .epoch = 77}, .padding = padding};
-      check(backend, pictures, ids, augmentation, 8, static_cast<std::uint32_t>(padding));
+      if (padding) augmentation = {.stream = {.seed = 3, .purpose = 2, .shard = 1, .epoch = 77}, .padding = *padding};
+      check(backend, Pictures(samples, shape.h, shape.w), ids, augmentation, 8, offset);
     }
-    check(backend, Pictures(3, 1, 1), {1, 2}, std::nullopt, 0, 1);
-    check(backend, Pictures(3, 32, 32), {2}, Augmentation{.stream = {.seed = 5}}, 0, 0);
   });
 }
 
@@ -170,9 +179,7 @@ TEST_CASE("gather: other than three channels is refused") {
   each_backend([](const auto& backend) {
     const auto run = backend.run();
     auto images = run.stored(poisoned(4));
-    CHECK_THROWS_AS(gather(run.exec, {1, 2, 2, 1}, images.data(), nullptr, nullptr, nullptr, nullptr, nullptr,
-                           normalization, std::nullopt),
-                    std::invalid_argument);
+    CHECK_THROWS_AS(gather(run.exec, Gather{.shape = {1, 2, 2, 1}, .images = images.data()}), std::invalid_argument);
   });
 }
 

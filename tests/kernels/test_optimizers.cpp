@@ -4,6 +4,7 @@
 
 #include "backends.h"
 #include "reference/optimizers.h"
+#include "tests/cases/optimizers.h"
 
 namespace nepenthe::tests {
 namespace {
@@ -22,7 +23,21 @@ using Segments = std::vector<Segment>;
 const Segments both_segments[] = {{{0, 17}, {20, count - 6999}},
                                   {{count - 6999, count - 6999}, {count - 6997, count - 10}}};
 
-double rate_of(const Segments& segments, std::size_t i) {
+/// For every element whether it is stepped: at the ends whole groups of it and of others, between them mixed.
+const std::vector<std::uint8_t>& mask() {
+  static const std::vector<std::uint8_t> chosen = [] {
+    std::vector<std::uint8_t> all(count, 0);
+    for (std::size_t i = 0; i < count; ++i) {
+      const auto bits = random_bits({.seed = 20240919}, static_cast<std::uint32_t>(i)).x;
+      if (i < 100 || (i > 200 && i < count - 200 && bits % 2 == 0)) all[i] = static_cast<std::uint8_t>(1 + bits % 255);
+    }
+    return all;
+  }();
+  return chosen;
+}
+
+double rate_of(const Segments& segments, bool masked, std::size_t i) {
+  if (masked && mask()[i] == 0) return 0;
   for (std::size_t s = 0; s < segments.size(); ++s) {
     if (i >= segments[s].begin && i < segments[s].end) return rates[s];
   }
@@ -30,9 +45,9 @@ double rate_of(const Segments& segments, std::size_t i) {
 }
 
 template <class Step>
-void each_element(const Segments& segments, Step&& step) {
+void each_element(const Segments& segments, bool masked, Step&& step) {
   for (std::size_t i = 0; i < count; ++i) {
-    if (rate_of(segments, i) != 0) step(i);
+    if (const double rate = rate_of(segments, masked, i); rate != 0) step(i, rate);
   }
 }
 
@@ -49,26 +64,33 @@ auto control_at(const Run& run, int step) {
 }
 
 template <class Backend>
-void check_sgd(const Backend& backend, const Segments& segments, const SgdSettings& settings) {
+void check_sgd(const Backend& backend, const Segments& segments, const SgdSettings& settings, bool masked) {
   const auto w0 = random_floats(count, 1);
   const Outputs out = deterministic(backend, [&](const auto& run) {
-    auto w = run.upload(w0), v = run.upload(poisoned(count));  // the first step must not read the velocity
+    auto w = run.upload(w0), v = run.upload(poisoned(count));  // the first step must not use the velocity
+    const auto chosen = run.upload(mask());
     for (int step = 1; step <= steps; ++step) {
       const auto grad = run.upload(gradient(step));
-      sgd_step(run.exec, segments, control_at(run, step).data(), w.data(), v.data(), grad.data(), settings);
+      sgd_step(run.exec, {.segments = segments,
+                          .w = w.data(),
+                          .v = v.data(),
+                          .grad = grad.data(),
+                          .mask = masked ? chosen.data() : nullptr,
+                          .control = control_at(run, step).data(),
+                          .settings = settings});
     }
     return Outputs{w.host(), v.host()};
   });
   auto w = widened(w0), v = widened(poisoned(count));
   for (int step = 1; step <= steps; ++step) {
-    each_element(segments, [&](std::size_t i) {
-      reference::sgd_step(settings, step == 1, rate_of(segments, i), w[i], v[i], gradient(step)[i]);
+    each_element(segments, masked, [&](std::size_t i, double rate) {
+      reference::sgd_step(settings, step == 1, rate, w[i], v[i], gradient(step)[i]);
     });
   }
   CHECK(relative_error(out[0], w) <= 1e-6);
   bool velocities = true, holes = true;
   for (std::size_t i = 0; i < count; ++i) {
-    if (rate_of(segments, i) == 0) {
+    if (rate_of(segments, masked, i) == 0) {
       holes &= out[0][i] == w0[i] && std::isnan(out[1][i]);
     } else if (settings.momentum != 0) {
       velocities &= std::abs(out[1][i] - v[i]) <= 1e-5;
@@ -83,38 +105,38 @@ void check_sgd(const Backend& backend, const Segments& segments, const SgdSettin
 TEST_CASE("sgd_step: against the reference, every setting") {
   each_backend([](const auto& backend) {
     for (const Segments& segments : both_segments) {
-      for (const float momentum : {0.0f, 0.9f}) {
-        for (const float dampening : {0.0f, 0.3f}) {
-          for (const float weight_decay : {0.0f, 5e-4f}) {
-            for (const bool nesterov : {false, true}) {
-              check_sgd(
-                  backend, segments,
-                  {.momentum = momentum, .dampening = dampening, .weight_decay = weight_decay, .nesterov = nesterov});
-            }
-          }
-        }
+      for (const bool masked : {false, true}) {
+        for (const SgdSettings& settings : cases::sgd_settings()) check_sgd(backend, segments, settings, masked);
       }
     }
   });
 }
 
 template <class Backend>
-void check_adam(const Backend& backend, const Segments& segments, const AdamSettings& settings) {
+void check_adam(const Backend& backend, const Segments& segments, const AdamSettings& settings, bool masked) {
   const auto w0 = random_floats(count, 1);
   const Outputs out = deterministic(backend, [&](const auto& run) {
     auto w = run.upload(w0);
     auto m = run.upload(std::vector<float>(count)), v = run.upload(std::vector<float>(count));
+    const auto chosen = run.upload(mask());
     for (int step = 1; step <= steps; ++step) {
       const auto grad = run.upload(gradient(step));
-      adam_step(run.exec, segments, control_at(run, step).data(), w.data(), m.data(), v.data(), grad.data(), settings);
+      adam_step(run.exec, {.segments = segments,
+                           .w = w.data(),
+                           .m = m.data(),
+                           .v = v.data(),
+                           .grad = grad.data(),
+                           .mask = masked ? chosen.data() : nullptr,
+                           .control = control_at(run, step).data(),
+                           .settings = settings});
     }
     return Outputs{w.host(), m.host(), v.host()};
   });
   auto w = widened(w0);
   std::vector<double> m(count), v(count);
   for (int step = 1; step <= steps; ++step) {
-    each_element(segments, [&](std::size_t i) {
-      reference::adam_step(settings, step, rate_of(segments, i), w[i], m[i], v[i], gradient(step)[i]);
+    each_element(segments, masked, [&](std::size_t i, double rate) {
+      reference::adam_step(settings, step, rate, w[i], m[i], v[i], gradient(step)[i]);
     });
   }
   CHECK(relative_error(out[0], w) <= 1e-6);
@@ -122,7 +144,7 @@ void check_adam(const Backend& backend, const Segments& segments, const AdamSett
   CHECK(relative_error(out[2], v) <= 1e-6);
   bool holes = true;
   for (std::size_t i = 0; i < count; ++i) {
-    if (rate_of(segments, i) == 0) holes &= out[0][i] == w0[i] && out[1][i] == 0 && out[2][i] == 0;
+    if (rate_of(segments, masked, i) == 0) holes &= out[0][i] == w0[i] && out[1][i] == 0 && out[2][i] == 0;
   }
   CHECK(holes);
 }
@@ -130,7 +152,43 @@ void check_adam(const Backend& backend, const Segments& segments, const AdamSett
 TEST_CASE("adam_step: against the reference") {
   each_backend([](const auto& backend) {
     for (const Segments& segments : both_segments) {
-      for (const float weight_decay : {0.0f, 5e-2f}) check_adam(backend, segments, {.weight_decay = weight_decay});
+      for (const bool masked : {false, true}) {
+        for (const AdamSettings& settings : cases::adam_settings()) check_adam(backend, segments, settings, masked);
+      }
+    }
+  });
+}
+
+TEST_CASE("optimizers: a mask of ones gives the bits of none") {
+  each_backend([](const auto& backend) {
+    const Segments whole{{0, count}};
+    const std::vector<std::uint8_t> ones(count, 1);
+    for (const bool masked : {false, true}) {
+      static Outputs plain;
+      const Outputs out = deterministic(backend, [&](const auto& run) {
+        auto w = run.upload(random_floats(count, 1)), v = run.upload(poisoned(count));
+        auto m = run.upload(std::vector<float>(count)), second = run.upload(std::vector<float>(count));
+        const auto chosen = run.upload(ones);
+        const auto control = control_at(run, 1);
+        const auto grad = run.upload(gradient(1));
+        const std::uint8_t* const mask_or_none = masked ? chosen.data() : nullptr;
+        sgd_step(run.exec, {.segments = whole,
+                            .w = w.data(),
+                            .v = v.data(),
+                            .grad = grad.data(),
+                            .mask = mask_or_none,
+                            .control = control.data()});
+        adam_step(run.exec, {.segments = whole,
+                             .w = w.data(),
+                             .m = m.data(),
+                             .v = second.data(),
+                             .grad = grad.data(),
+                             .mask = mask_or_none,
+                             .control = control.data()});
+        return Outputs{w.host(), v.host(), m.host(), second.host()};
+      });
+      if (!masked) plain = out;
+      for (std::size_t i = 0; i < out.size(); ++i) CHECK(same_bits(out[i], plain[i]));
     }
   });
 }
@@ -144,9 +202,17 @@ TEST_CASE("optimizers: nothing happens once a loss has not been finite") {
     const auto grad = run.upload(gradient(1));
     auto w = run.upload(w0), m = run.upload(m0), v = run.upload(v0);
     const Segments whole{{0, 100}, {100, count}};
-    sgd_step(run.exec, whole, control.data(), w.data(), v.data(), grad.data(), {});
-    sgd_step(run.exec, whole, control.data(), w.data(), v.data(), grad.data(), {.momentum = 0});
-    adam_step(run.exec, whole, control.data(), w.data(), m.data(), v.data(), grad.data(), {});
+    kernels::SgdStep sgd{
+        .segments = whole, .w = w.data(), .v = v.data(), .grad = grad.data(), .control = control.data()};
+    sgd_step(run.exec, sgd);
+    sgd.settings.momentum = 0;
+    sgd_step(run.exec, sgd);
+    adam_step(run.exec, {.segments = whole,
+                         .w = w.data(),
+                         .m = m.data(),
+                         .v = v.data(),
+                         .grad = grad.data(),
+                         .control = control.data()});
     CHECK(same_bits(w.host(), w0));
     CHECK(same_bits(m.host(), m0));
     CHECK(same_bits(v.host(), v0));
@@ -157,8 +223,9 @@ TEST_CASE("optimizers: no segments, nothing happens") {
   each_backend([](const auto& backend) {
     const auto run = backend.run();
     const auto control = control_at(run, 1);
-    sgd_step(run.exec, {}, control.data(), nullptr, nullptr, nullptr, {});
-    adam_step(run.exec, Segments{{9, 9}}, control.data(), nullptr, nullptr, nullptr, nullptr, {});
+    const Segments empty{{9, 9}};
+    sgd_step(run.exec, {.control = control.data()});
+    adam_step(run.exec, {.segments = empty, .control = control.data()});
     synchronize(run.exec);
   });
 }
@@ -167,11 +234,9 @@ TEST_CASE("optimizers: more segments than learning rates are refused") {
   each_backend([](const auto& backend) {
     const auto run = backend.run();
     const auto control = control_at(run, 1);
-    auto numbers = run.upload(std::vector<float>(8));
-    float* const x = numbers.data();
     const Segments three{{0, 1}, {2, 3}, {4, 5}};
-    CHECK_THROWS_AS(sgd_step(run.exec, three, control.data(), x, x, x, {}), std::invalid_argument);
-    CHECK_THROWS_AS(adam_step(run.exec, three, control.data(), x, x, x, x, {}), std::invalid_argument);
+    CHECK_THROWS_AS(sgd_step(run.exec, {.segments = three, .control = control.data()}), std::invalid_argument);
+    CHECK_THROWS_AS(adam_step(run.exec, {.segments = three, .control = control.data()}), std::invalid_argument);
   });
 }
 

@@ -1,7 +1,10 @@
 #include "kernels/softmax_cross_entropy.h"
 
+#include <stdexcept>
+
 #include "backends.h"
 #include "reference/softmax_cross_entropy.h"
+#include "tests/cases/logits.h"
 
 namespace nepenthe::tests {
 namespace {
@@ -20,50 +23,70 @@ Outputs forward(const Backend& backend, const LogitsShape& s, const std::vector<
     const auto classes = run.upload(labels);
     auto losses = run.upload(poisoned(std::size_t(s.rows)));
     auto ranks = run.upload(std::vector<std::int32_t>(std::size_t(s.rows), -1));
-    softmax_cross_entropy_forward(run.exec, s, losses.data(), ranks.data(), rows.data(), classes.data());
+    softmax_cross_entropy_forward(
+        run.exec,
+        {.shape = s, .losses = losses.data(), .ranks = ranks.data(), .logits = rows.data(), .labels = classes.data()});
     return Outputs{losses.host(), floats_of(ranks.host())};
   });
 }
 
 TEST_CASE("softmax_cross_entropy: the reference's backward is the complex step of its forward") {
-  const LogitsShape s{3, 5};
-  const auto logits = widened(random_floats(15, 1, 2));
-  const std::vector<std::int32_t> labels{4, 0, 2};
-  const auto expected = complex_step(logits, [&](const auto& z) {
-    Complex mean = 0;
-    for (const Complex& loss : reference::softmax_cross_entropy_forward(s, z, labels)) mean += loss / 3.0;
-    return mean;
-  });
-  CHECK(relative_error(reference::softmax_cross_entropy_backward(s, logits, labels, 1.0 / 3), expected) <=
-        reference_tolerance);
+  for (const auto& [name, shape, network] : cases::up_to(cases::logits, 250, cases::elements)) {
+    CAPTURE(name);
+    const LogitsShape& s = shape;
+    const auto logits = widened(random_floats(std::size_t(s.rows) * s.classes, 1, 2));
+    const auto labels = random_labels(s.rows, s.classes, 2);
+    const auto expected = complex_step(logits, [&](const auto& z) {
+      Complex mean = 0;
+      for (const Complex& loss : reference::softmax_cross_entropy_forward(s, z, labels)) mean += loss / double(s.rows);
+      return mean;
+    });
+    CHECK(relative_error(reference::softmax_cross_entropy_backward(s, logits, labels, 1.0 / s.rows), expected) <=
+          reference_tolerance);
+  }
 }
-
-const LogitsShape shapes[] = {{1, 1}, {1, 10}, {33, 7}, {128, 100}, {5, 257}};
 
 TEST_CASE("softmax_cross_entropy: forward and backward against the reference") {
   each_backend([](const auto& backend) {
-    for (const LogitsShape& s : shapes) {
-      for (const float scale : {1.0f, 30.0f}) {
-        CAPTURE(s.rows);
-        CAPTURE(s.classes);
-        CAPTURE(scale);
-        const auto logits = random_floats(std::size_t(s.rows) * s.classes, 1, scale);
+    for (const auto& [name, shape, network] : cases::logits) {
+      for (const float spread : {1.0f, 30.0f}) {
+        CAPTURE(name);
+        CAPTURE(spread);
+        const LogitsShape& s = shape;
+        const auto logits = random_floats(std::size_t(s.rows) * s.classes, 1, spread);
         const auto labels = random_labels(s.rows, s.classes, 2);
         const auto wide = widened(logits);
         CHECK(relative_error(forward(backend, s, logits, labels)[0],
                              reference::softmax_cross_entropy_forward(s, wide, labels)) <= fp32_tolerance);
-        const float share = 1.0f / static_cast<float>(s.rows);
-        const Outputs dlogits = deterministic(backend, [&](const auto& run) {
-          const auto rows = run.upload(logits);
-          const auto classes = run.upload(labels);
-          auto out = run.upload(poisoned(logits.size()));
-          softmax_cross_entropy_backward(run.exec, s, out.data(), rows.data(), classes.data(), share);
-          return Outputs{out.host()};
-        });
-        CHECK(relative_error(dlogits[0], reference::softmax_cross_entropy_backward(s, wide, labels, share)) <=
-              fp32_tolerance);
+        for (const Accumulate accumulate : {Accumulate::assign, Accumulate::add}) {
+          // Descending, and climbing.
+          const float scale = (accumulate == Accumulate::add ? -2.0f : 1.0f) / static_cast<float>(s.rows);
+          const auto start = before(accumulate, logits.size(), 3);
+          const Outputs dlogits = deterministic(backend, [&](const auto& run) {
+            const auto rows = run.upload(logits);
+            const auto classes = run.upload(labels);
+            auto out = run.upload(start);
+            softmax_cross_entropy_backward(run.exec, {.shape = s,
+                                                      .dlogits = out.data(),
+                                                      .accumulate = accumulate,
+                                                      .logits = rows.data(),
+                                                      .labels = classes.data(),
+                                                      .scale = scale});
+            return Outputs{out.host()};
+          });
+          const auto expected = reference::softmax_cross_entropy_backward(s, wide, labels, scale);
+          CHECK(relative_error(dlogits[0], after(accumulate, expected, start)) <= fp32_tolerance);
+        }
       }
     }
+  });
+}
+
+TEST_CASE("softmax_cross_entropy: shapes without elements are refused") {
+  each_backend([](const auto& backend) {
+    auto& exec = *backend.execs.front();
+    CHECK_THROWS_AS(softmax_cross_entropy_forward(exec, {.shape = {0, 10}}), std::invalid_argument);
+    CHECK_THROWS_AS(softmax_cross_entropy_backward(exec, {.shape = {10, 0}}), std::invalid_argument);
   });
 }
 

@@ -50,8 +50,10 @@ StepControl recorded(const Backend& backend, const std::vector<Batch>& batches) 
   const Outputs out = deterministic(backend, [&](const auto& run) {
     auto control = run.upload(std::vector<StepControl>{start});
     for (const Batch& batch : batches) {
-      tally_batch(run.exec, control.data(), static_cast<int>(batch.losses.size()), run.upload(batch.losses).data(),
-                  run.upload(batch.ranks).data());
+      tally_batch(run.exec, {.rows = static_cast<int>(batch.losses.size()),
+                             .control = control.data(),
+                             .losses = run.upload(batch.losses).data(),
+                             .ranks = run.upload(batch.ranks).data()});
     }
     return Outputs{output_of(control.host()[0])};
   });
@@ -124,9 +126,12 @@ TEST_CASE("step_control: store_predictions puts a batch behind the one before") 
         auto all_logits = run.upload(logits_before), all_losses = run.upload(losses_before);
         auto all_ranks = run.upload(ranks_before);
         for (int i = 0; i < 2; ++i) {
-          store_predictions(run.exec, control.data(), {rows[i], classes},
-                            {all_logits.data(), all_losses.data(), all_ranks.data()}, run.upload(logits[i]).data(),
-                            run.upload(batches[i].losses).data(), run.upload(batches[i].ranks).data());
+          store_predictions(run.exec, {.shape = {rows[i], classes},
+                                       .control = control.data(),
+                                       .all = {all_logits.data(), all_losses.data(), all_ranks.data()},
+                                       .logits = run.upload(logits[i]).data(),
+                                       .losses = run.upload(batches[i].losses).data(),
+                                       .ranks = run.upload(batches[i].ranks).data()});
         }
         return Outputs{all_logits.host(), all_losses.host(), floats_of(all_ranks.host()), output_of(control.host()[0])};
       });

@@ -10,6 +10,7 @@
 #include "engine/base/error.h"
 #include "engine/base/file.h"
 #include "engine/conv_algorithms_file.h"
+#include "kernels/libraries.h"
 #include "tools/common/progress.h"
 #include "tools/common/version.h"
 

@@ -1,5 +1,3 @@
-#include "kernels/exec.h"
-
 #include <cstdlib>
 #include <fstream>
 #include <mutex>
@@ -11,8 +9,12 @@
 #include <sched.h>
 #include <sys/mman.h>
 
+#include "kernels/conv_algorithms.h"
 #include "kernels/cpu/onednn.h"
 #include "kernels/cpu/thread_team.h"
+#include "kernels/cpu_exec.h"
+#include "kernels/layout.h"
+#include "kernels/libraries.h"
 
 namespace nepenthe::kernels {
 namespace {
@@ -90,15 +92,6 @@ std::string_view name(Isa isa) {
   return "unknown";
 }
 
-std::string_view name(Precision precision) {
-  switch (precision) {
-    case Precision::fp32: return "fp32";
-    case Precision::tf32: return "tf32";
-    case Precision::bf16: return "bf16";
-  }
-  return "unknown";
-}
-
 int channel_block(const CpuExec& exec, int channels) {
   // oneDNN has no backward convolutions for blocks with SSE 4.1 (only its slow reference); planar ones are products.
   if (exec.isa() == Isa::v2) return 1;
@@ -109,12 +102,6 @@ const ConvAlgorithms& conv_algorithms(const CpuExec&) {
   static const ConvAlgorithms none;
   return none;
 }
-
-#if defined(NEPENTHE_CUDA)
-Exec open_cuda(Precision precision) { return CudaExec(precision); }
-#else
-Exec open_cuda(Precision) { throw std::runtime_error("this build has no CUDA backend"); }
-#endif
 
 CpuExec::CpuExec(int threads, std::optional<Isa> isa) : threads_(threads), isa_(isa ? *isa : default_isa()) {
   if (threads < 0) throw std::invalid_argument(fmt::format("[exec] {} threads: 1 or more, or 0 for all", threads));

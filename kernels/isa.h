@@ -1,0 +1,14 @@
+// Instruction sets of the CPU's kernels.
+#pragma once
+
+#include <string_view>
+
+namespace nepenthe::kernels {
+
+/// The x86-64 psABI's levels that the CPU kernels are compiled for, chosen at run time.
+enum class Isa { v2 = 2, v3 = 3, v4 = 4 };
+
+/// "x86-64-v2", "x86-64-v3" or "x86-64-v4".
+std::string_view name(Isa isa);
+
+}  // namespace nepenthe::kernels

@@ -1,0 +1,55 @@
+// Convolutions.
+#pragma once
+
+#include "kernels/shapes.h"
+#include "tests/cases/case.h"
+
+namespace nepenthe::kernels {
+
+inline Conv2dShape with_batch(Conv2dShape shape, int batch) {
+  shape.n = batch;
+  return shape;
+}
+
+}  // namespace nepenthe::kernels
+
+namespace nepenthe::cases {
+
+using Conv2d = Case<kernels::Conv2dShape>;
+
+inline constexpr Conv2d conv2d_table[] = {
+    {"stem of CIFAR's ResNets", {1, 32, 32, 3, 16, 3, 1, 1}, true},
+    {"first stage", {1, 32, 32, 16, 16, 3, 1, 1}, true},
+    {"into the second stage", {1, 32, 32, 16, 32, 3, 2, 1}, true},
+    {"shortcut into the second stage", {1, 32, 32, 16, 32, 1, 2, 0}, true},
+    {"second stage", {1, 16, 16, 32, 32, 3, 1, 1}, true},
+    {"into the third stage", {1, 16, 16, 32, 64, 3, 2, 1}, true},
+    {"shortcut into the third stage", {1, 16, 16, 32, 64, 1, 2, 0}, true},
+    {"third stage", {1, 8, 8, 64, 64, 3, 1, 1}, true},
+    {"chunks and a rest", {17, 9, 7, 3, 16, 3, 1, 1}},
+    {"one channel, no padding", {1, 5, 6, 1, 1, 3, 1, 0}},
+    {"odd channels, stride 2", {3, 7, 5, 5, 24, 3, 2, 1}},
+    {"stem of ImageNet's ResNets", {16, 11, 11, 3, 64, 7, 2, 3}},
+    {"whole vectors", {33, 8, 8, 16, 16, 3, 1, 1}},
+    {"odd side, stride 2", {3, 9, 9, 16, 32, 3, 2, 1}},
+    {"odd shortcut", {17, 7, 7, 16, 32, 1, 2, 0}},
+    {"half vectors, pointwise", {3, 6, 5, 24, 5, 1, 1, 0}},
+    {"half vectors", {1, 8, 8, 24, 32, 3, 1, 1}},
+    {"Winograd's, odd", {3, 13, 9, 32, 32, 3, 1, 1}},
+    {"Winograd's, many small", {133, 5, 5, 32, 64, 3, 1, 1}},
+    {"Winograd's, chunks and a rest", {33, 8, 8, 64, 64, 3, 1, 1}},
+    {"Winograd's, no padding", {1, 8, 8, 64, 32, 3, 1, 0}},
+    {"mostly padding", {2, 3, 3, 64, 64, 3, 2, 1}},
+    {"one pixel", {2, 1, 1, 32, 32, 3, 1, 1}},
+    {"tiny", {2, 5, 4, 3, 2, 3, 1, 1}},
+    {"tiny, what stride 2 leaves over", {1, 6, 7, 2, 3, 3, 2, 0}},
+    {"tiny, a large kernel", {1, 7, 7, 1, 2, 7, 2, 3}},
+};
+inline constexpr std::span<const Conv2d> conv2d = conv2d_table;
+
+/// Multiplications of the forward pass.
+inline double products(const kernels::Conv2dShape& s) {
+  return static_cast<double>(s.output().size()) * s.kernel * s.kernel * s.c;
+}
+
+}  // namespace nepenthe::cases
