@@ -23,11 +23,8 @@ using kernels::bf16;
 using kernels::CudaExec;
 using kernels::Precision;
 
-#if defined(NEPENTHE_EMULATED)
-constexpr bool emulated = true;
-#else
-constexpr bool emulated = false;
-#endif
+/// What the program is linked with: emulated CUDA, and kernels under AddressSanitizer (tests/modes).
+extern const bool emulated, sanitized;
 
 /// Backends with teams of 1, 2 and 3 threads, made once.
 inline CpuExec& exec_with(int threads) {
@@ -99,11 +96,9 @@ class Buffer<CudaExec, T> {
   }
 
  private:
-#if defined(__SANITIZE_ADDRESS__)
-  static constexpr std::ptrdiff_t guard = 0;  // a step over the edge is seen if nothing lies there
-#else
-  static constexpr std::ptrdiff_t guard = 512;  // the alignment of allocations, so that it stays
-#endif
+  // Under AddressSanitizer a step over the edge is seen if nothing lies there; else the alignment of allocations, so that
+  // it stays.
+  const std::ptrdiff_t guard = sanitized ? 0 : 512;
   static constexpr unsigned char mark = 0xA5;
   CudaExec* exec_;
   std::size_t count_;
@@ -172,7 +167,7 @@ struct Backend {
 
 template <class Check>
 void on_cpu(Check&& check) {
-  if constexpr (!emulated) {
+  if (!emulated) {
     static const std::string description = exec_with(1).description();
     INFO(description);
     check(Backend<CpuExec, float>{Precision::fp32, {&exec_with(1), &exec_with(2), &exec_with(3), &exec_with(1)}});

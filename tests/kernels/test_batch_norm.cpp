@@ -26,7 +26,8 @@ void each_case(double most_elements, Check&& check) {
     }
   }
 }
-constexpr double tested = emulated ? 18'000 : 60'000, differentiated = 100;
+const double tested = emulated ? 18'000 : 60'000;
+constexpr double differentiated = 100;
 
 /// Operands of one case, plain (N, H, W, C); activations as the backend stores them.
 struct Operands {

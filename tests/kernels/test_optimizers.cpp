@@ -14,7 +14,7 @@ using kernels::Segment;
 using kernels::SgdSettings;
 using kernels::StepControl;
 
-constexpr std::size_t count = emulated ? 9000 : 40000;
+const std::size_t count = emulated ? 9000 : 40000;
 constexpr float rates[] = {0.1f, 0.05f};
 constexpr int steps = 4;
 

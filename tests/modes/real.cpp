@@ -1,0 +1,12 @@
+#include "kernels/backends.h"
+
+namespace nepenthe::tests {
+
+const bool emulated = false, sanitized =
+#if defined(__SANITIZE_ADDRESS__)
+    true;
+#else
+    false;
+#endif
+
+}  // namespace nepenthe::tests
