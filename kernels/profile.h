@@ -10,7 +10,9 @@ namespace nepenthe::kernels {
 
 /// Between begin_range and end_range the issued work has a name; ranges do not overlap. Nothing happens on the CPU.
 inline void begin_range(CpuExec&, const char*) {}
+void begin_range(CudaExec& exec, const char* name);
 inline void end_range(CpuExec&) {}
+void end_range(CudaExec& exec);
 
 /// Milliseconds of device time and number of ranges, by name.
 struct RangeTime {
@@ -22,11 +24,8 @@ using RangeTimes = std::map<std::string, RangeTime>;
 /// From time_ranges to take_range_times ranges are timed, which is for eager steps: events cost little, but the device
 /// must be behind the host all the while, or it is the host's time that counts. Empty on the CPU.
 inline void time_ranges(CpuExec&) {}
-inline RangeTimes take_range_times(CpuExec&) { return {}; }
-
-void begin_range(CudaExec& exec, const char* name);
-void end_range(CudaExec& exec);
 void time_ranges(CudaExec& exec);
+inline RangeTimes take_range_times(CpuExec&) { return {}; }
 RangeTimes take_range_times(CudaExec& exec);
 
 }  // namespace nepenthe::kernels

@@ -1,10 +1,14 @@
 // The programs as a person meets them: exit codes, the one line of an error, what is left behind, and the JSON.
 #include <doctest/doctest.h>
+#include <spawn.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cctype>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -46,12 +50,14 @@ struct World {
   ~World() { fs::remove_all(root); }
 
   /// Runs a program in the folder, given its name and arguments.
-  Outcome run(const std::string& command) const {
+  Outcome run(const std::string& command, const fs::path& programs = NEPENTHE_BIN_DIR) const {
     const fs::path out = root / "stdout.txt", error = root / "stderr.txt";
-    const std::string line = "cd '" + root.string() + "' && '" NEPENTHE_BIN_DIR "/" + command + " >'" + out.string() +
-                             "' 2>'" + error.string() + "'";
-    const std::size_t name_end = line.find(' ', line.find(NEPENTHE_BIN_DIR));
-    const int status = std::system((line.substr(0, name_end) + "'" + line.substr(name_end)).c_str());
+    const std::size_t name_end = command.find(' ');
+    const std::string program = (programs / command.substr(0, name_end)).string();
+    const std::string arguments = name_end == std::string::npos ? "" : command.substr(name_end);
+    const int status = std::system(("cd '" + root.string() + "' && '" + program + "'" + arguments + " >'" +
+                                    out.string() + "' 2>'" + error.string() + "'")
+                                       .c_str());
     Outcome outcome{WIFEXITED(status) ? WEXITSTATUS(status) : -1, slurp(out), slurp(error)};
     fs::remove(out);
     fs::remove(error);
@@ -74,10 +80,11 @@ World& world() {
 }
 
 /// The command fails with this code, with one line that holds these words, and changes nothing.
-void check_refused(const std::string& command, int exit_code, std::initializer_list<const char*> words) {
+void check_refused(const std::string& command, int exit_code, std::initializer_list<const char*> words,
+                   const fs::path& programs = NEPENTHE_BIN_DIR) {
   CAPTURE(command);
   const auto before = world().contents();
-  const Outcome outcome = world().run(command + " --quiet");
+  const Outcome outcome = world().run(command + " --quiet", programs);
   CAPTURE(outcome.error);
   CHECK(outcome.exit_code == exit_code);
   CHECK(outcome.error.starts_with("error: "));
@@ -97,6 +104,19 @@ struct ChangedData {
 void write(const fs::path& path, const std::string& text) { std::ofstream(path, std::ios::binary) << text; }
 
 const std::string eval = "eval_model --model resnet20 --weights model.safetensors --data ";
+
+const fs::path cuda_module = fs::path(NEPENTHE_BIN_DIR).parent_path() / "lib/nepenthe_cuda.so";
+
+/// A program apart from the build, for the lifetime of the object, with the CUDA module that it is given.
+struct Installation {
+  fs::path root = world().root / "installed", bin = root / "bin", module = root / "lib/nepenthe_cuda.so";
+  Installation() {
+    fs::create_directories(bin);
+    fs::create_directories(module.parent_path());
+    fs::copy(fs::path(NEPENTHE_BIN_DIR) / "eval_model", bin);
+  }
+  ~Installation() { fs::remove_all(root); }
+};
 
 }  // namespace
 
@@ -238,6 +258,77 @@ TEST_CASE("impossible runs") {
   check_refused(eval + "data --json nowhere/x.json", 2, {"nowhere"});
   check_refused("train_model --data data --model resnet20 --epochs 3 --lr 1e30 --out new.safetensors", 1,
                 {"loss", "epoch"});
+}
+
+TEST_CASE("programs need nothing of CUDA to start") {
+  const std::string program = NEPENTHE_BIN_DIR "/train_sisa";
+  const fs::path list = world().root / "libraries.txt";
+  REQUIRE(std::system(("ldd '" + program + "' >'" + list.string() + "'").c_str()) == 0);
+  const std::string libraries = slurp(list);
+  fs::remove(list);
+  CHECK(libraries.find("libc.so") != std::string::npos);
+  for (const char* name : {"libcuda", "libcudart", "libcudnn", "libcublas"}) {
+    CHECK(libraries.find(name) == std::string::npos);
+  }
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__)
+  std::string command = program + " --version >/dev/null";
+  char shell[] = "sh", option[] = "-c";
+  char* const arguments[] = {shell, option, command.data(), nullptr};
+  double seconds = 1;
+  long kilobytes = 0;
+  for (int run = 0; run < 20; ++run) {  // the best of them: others use this machine too
+    const auto begin = std::chrono::steady_clock::now();
+    pid_t child = 0;
+    REQUIRE(::posix_spawn(&child, "/bin/sh", nullptr, nullptr, arguments, environ) == 0);
+    int status = 0;
+    rusage use{};
+    REQUIRE(::wait4(child, &status, 0, &use) == child);
+    REQUIRE(status == 0);
+    seconds = std::min(seconds, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    kilobytes = use.ru_maxrss;
+  }
+  CAPTURE(seconds);
+  CAPTURE(kilobytes);
+  CHECK(seconds < 0.02);
+  CHECK(kilobytes < 15 * 1024);
+#endif
+}
+
+TEST_CASE("a CUDA backend that is not there or cannot be loaded is named in one line") {
+  const Installation installed;
+  const std::string on_cuda = eval + "data --device cuda", automatic = eval + "data --device auto";
+  check_refused(on_cuda, 1, {"this build has no CUDA backend", "installed/lib/nepenthe_cuda.so"}, installed.bin);
+  const Outcome without = world().run(automatic, installed.bin);
+  CHECK(without.exit_code == 0);
+  CHECK(without.error.find("device: CPU") != std::string::npos);
+  CHECK(without.error.find("this build has no CUDA backend") != std::string::npos);
+  write(installed.module, "no library at all");
+  check_refused(on_cuda, 1, {"cannot be loaded", "nepenthe_cuda.so"}, installed.bin);
+
+  if (!fs::exists(cuda_module)) {
+    MESSAGE("skipped: this build has no CUDA backend whose libraries could be missing");
+    return;
+  }
+  const std::string module = slurp(cuda_module);
+  std::string lacking = module;
+  const std::string needed = "libcudnn.so";
+  const std::size_t at = lacking.find(needed);
+  REQUIRE(at != std::string::npos);
+  lacking.replace(at, needed.size(), "libabsent.s");
+  write(installed.module, lacking);
+  check_refused(on_cuda, 1, {"cannot be loaded", "libabsent.s"}, installed.bin);
+  CHECK(world().run(automatic + " --quiet", installed.bin).exit_code == 0);
+
+  // The stamp of its build: the only string of 64 hexadecimal digits.
+  std::string foreign = module;
+  std::size_t digits = 0, end = 0;
+  while (digits != 64 || foreign[end] != '\0') {
+    REQUIRE(end + 1 < foreign.size());
+    digits = std::isxdigit(static_cast<unsigned char>(foreign[end++])) ? digits + 1 : 0;
+  }
+  foreign[end - 1] = foreign[end - 1] == '0' ? '1' : '0';
+  write(installed.module, foreign);
+  check_refused(on_cuda, 1, {"of another build", "nepenthe_cuda.so"}, installed.bin);
 }
 
 TEST_CASE("wrong weights") {
