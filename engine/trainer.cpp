@@ -12,6 +12,7 @@
 
 #include "engine/base/error.h"
 #include "engine/captured_steps.h"
+#include "engine/formats/content_digest.h"
 #include "engine/formats/safetensors.h"
 #include "engine/memory_need.h"
 #include "engine/ops/softmax_cross_entropy.h"
@@ -35,7 +36,7 @@ void save_state(const TrainingJob& job, Network& network, const Optimizer& optim
   const std::array<std::int64_t, 2> epoch_and_step{position.epoch, position.step};
   state.add(position_name, HostTensor::from({2}, epoch_and_step));
   state.metadata["identity"] = job.identity;
-  write_safetensors(job.state_file, state);
+  write_with_digest(job.state_file, std::move(state));
 }
 
 struct Start {
@@ -46,7 +47,7 @@ struct Start {
 /// The beginning where there is no state of this very job; a damaged file is an error. `steps` are those of an epoch.
 Start load_state(const TrainingJob& job, std::int64_t steps, Network& network, Optimizer& optimizer) {
   if (job.state_file.empty() || !std::filesystem::exists(job.state_file)) return {};
-  const StateDict state = read_safetensors(job.state_file);
+  const StateDict state = read_with_digest(job.state_file, true);
   const auto identity = state.metadata.find("identity");
   if (identity == state.metadata.end() || identity->second != job.identity) return {};
   try {
@@ -78,7 +79,7 @@ RandomStream stream_for(const TrainingJob& job, std::uint32_t what, int epoch) {
 /// Continuing would diverge again, so the state goes.
 [[noreturn]] void diverged(const TrainingJob& job, const std::string& how) {
   if (!job.state_file.empty()) std::filesystem::remove(job.state_file);
-  throw Error(fmt::format("{}: {}; a smaller --lr or other data would be right", job.what, how));
+  throw Diverged(fmt::format("{}: {}; a smaller --lr or other data would be right", job.what, how));
 }
 
 /// Forward and backward pass and optimiser step on the next `count` samples of `order`; `control` moves on.
@@ -145,7 +146,7 @@ std::function<void(int)> from_start(Device& device, kernels::StepControl* contro
 
 bool is_training_state(const std::filesystem::path& file, const std::string& identity) {
   try {
-    return read_safetensors(file).metadata["identity"] == identity;
+    return read_safetensors_metadata(file)["identity"] == identity;
   } catch (const Error&) {
     return false;
   }

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/base/error.h"
 #include "engine/base/random.h"
 #include "engine/image_set.h"
 #include "engine/network.h"
@@ -19,6 +20,11 @@ namespace nepenthe {
 /// Thrown at a safe point after stop_requested(): what was done so far is in the job's state file, if it has one.
 struct Interrupted : std::runtime_error {
   using std::runtime_error::runtime_error;
+};
+
+/// Thrown where a loss or a weight is not finite: the same training would end the same way.
+struct Diverged : Error {
+  using Error::Error;
 };
 
 /// Watches a long computation; every call comes from the computing thread.
@@ -59,8 +65,8 @@ struct TrainingResult {
 
 /// Trains `network` from its present weights (or from the job's state file, where there is one of the same identity)
 /// with a fresh optimiser. Each epoch visits all ids in a keyed order; the last batch may be smaller, and a last batch
-/// of one sample joins the one before. Throws Error where a loss is not finite, saying in which epoch and step, and
-/// Interrupted.
+/// of one sample joins the one before. Throws Diverged where a loss is not finite, saying in which epoch and step, and
+/// Interrupted. Saved states carry a digest of their contents; one that does not fit it is an Error.
 TrainingResult train(Network& network, const ImageSet& images, const TrainingJob& job, Observer& observer);
 
 /// Where a training step's time goes on the device, by op: one step of the job's batch issued kernel by kernel behind
@@ -68,7 +74,7 @@ TrainingResult train(Network& network, const ImageSet& images, const TrainingJob
 /// std::invalid_argument for a job of less than 3 batches.
 kernels::RangeTimes profile_step(Network& network, const ImageSet& images, const TrainingJob& job);
 
-/// Whether `file` is there and holds the state of a training with this identity.
+/// Whether `file` is there and says to hold the state of a training with this identity; reads its header alone.
 bool is_training_state(const std::filesystem::path& file, const std::string& identity);
 
 /// The sizes of an epoch's batches.
