@@ -1,7 +1,6 @@
 // The programs as a person meets them: exit codes, the one line of an error, what is left behind, and the JSON.
 #include <doctest/doctest.h>
 #include <sys/mount.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,21 +13,14 @@
 #include <string>
 
 #include "engine/base/file.h"
+#include "tools/programs.h"
 
 namespace fs = std::filesystem;
 using nepenthe::sha256_file;
+using nepenthe::tests::Outcome;
+using nepenthe::tests::slurp;
 
 namespace {
-
-struct Outcome {
-  int exit_code;
-  std::string out, error;
-};
-
-std::string slurp(const fs::path& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
 
 /// A folder of its own for this process, with a small data set and a small run in it.
 struct World {
@@ -46,17 +38,7 @@ struct World {
   ~World() { fs::remove_all(root); }
 
   /// Runs a program in the folder, given its name and arguments.
-  Outcome run(const std::string& command) const {
-    const fs::path out = root / "stdout.txt", error = root / "stderr.txt";
-    const std::string line = "cd '" + root.string() + "' && '" NEPENTHE_BIN_DIR "/" + command + " >'" + out.string() +
-                             "' 2>'" + error.string() + "'";
-    const std::size_t name_end = line.find(' ', line.find(NEPENTHE_BIN_DIR));
-    const int status = std::system((line.substr(0, name_end) + "'" + line.substr(name_end)).c_str());
-    Outcome outcome{WIFEXITED(status) ? WEXITSTATUS(status) : -1, slurp(out), slurp(error)};
-    fs::remove(out);
-    fs::remove(error);
-    return outcome;
-  }
+  Outcome run(const std::string& command) const { return nepenthe::tests::run_program(root, command); }
 
   /// Everything in the folder, with the files' digests.
   std::set<std::string> contents() const {
