@@ -7,6 +7,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/file.h"
+#include "engine/formats/sealed_json.h"
 
 namespace nepenthe {
 namespace {
@@ -30,6 +31,11 @@ kernels::ConvAlgorithms read_conv_algorithms(const std::filesystem::path& file) 
   try {
     kernels::ConvAlgorithms algorithms;
     const Json json = Json::parse(as_text(text));
+    for (const auto& [key, value] : json.items()) {
+      if (key != "device" && key != "convolutions" && key != "digest") throw Error("an unknown member: " + key);
+    }
+    // Those of earlier versions have none.
+    if (json.contains("digest") && !is_sealed(json)) throw Error("its contents do not fit their digest");
     for (const auto& [convolution, entry] : json.at("convolutions").items()) {
       kernels::ConvAlgorithm algorithm{.index = entry.at("engine").get<std::int64_t>(), .knobs = {}};
       for (const auto& [knob, value] : entry.at("knobs").items()) {
@@ -46,7 +52,9 @@ kernels::ConvAlgorithms read_conv_algorithms(const std::filesystem::path& file) 
 
 void write_conv_algorithms(const std::filesystem::path& file, const kernels::ConvAlgorithms& algorithms,
                            const std::string& device) {
-  write_file_atomically(file, Json{{"device", device}, {"convolutions", to_json(algorithms)}}.dump(2) + "\n");
+  Json json{{"device", device}, {"convolutions", to_json(algorithms)}};
+  seal(json);
+  write_file_atomically(file, json.dump(2) + "\n");
 }
 
 std::string digest(const kernels::ConvAlgorithms& algorithms) {

@@ -12,7 +12,8 @@ namespace nepenthe {
 /// Reads a record. Throws Error naming the file where it is damaged.
 kernels::ConvAlgorithms read_conv_algorithms(const std::filesystem::path& file);
 
-/// Writes one, with the device they were chosen on (Device::description()) for people.
+/// Writes one, with the device they were chosen on (Device::description()) for people, and a
+/// digest of it all.
 void write_conv_algorithms(const std::filesystem::path& file, const kernels::ConvAlgorithms& algorithms,
                            const std::string& device);
 

@@ -13,7 +13,7 @@ kernels::Exec open_cpu(const DeviceSettings& settings) {
     throw UsageError(fmt::format("--precision {}: the CPU backend computes in fp32 only", name(settings.precision)));
   }
   try {
-    return kernels::CpuExec(settings.threads);
+    return kernels::CpuExec(settings.threads, settings.isa);
   } catch (const std::invalid_argument& error) {
     throw UsageError(error.what());
   }
@@ -74,6 +74,11 @@ Device::Device(const DeviceSettings& settings)
 
 std::string Device::description() const {
   return std::visit([](const auto& exec) { return exec.description(); }, exec_);
+}
+
+std::optional<kernels::Isa> Device::isa() const {
+  const auto* cpu = std::get_if<kernels::CpuExec>(&exec_);
+  return cpu != nullptr ? std::optional(cpu->isa()) : std::nullopt;
 }
 
 bool Device::waits_for_results() const {

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -25,7 +26,8 @@ inline constexpr ElementType element_type = std::is_same_v<T, kernels::bf16> ? E
 struct DeviceSettings {
   std::string kind = "auto";  // auto | cpu | cuda
   Precision precision = Precision::fp32;
-  int threads = 0;     // of the CPU backend; 0: all
+  int threads = 0;                    // of the CPU backend; 0: all
+  std::optional<kernels::Isa> isa{};  // of the CPU backend; empty: as kernels::CpuExec chooses
   bool eager = false;  // issue every kernel of every step, for debugging; else steps are recorded and replayed
   kernels::ConvAlgorithms conv_algorithms{};  // cuDNN's algorithms to use, where they are given
 };
@@ -40,6 +42,8 @@ class Device {
 
   kernels::Exec& exec() { return exec_; }
   Precision precision() const { return settings_.precision; }
+  /// The instruction set of the CPU backend, which decides bits; empty on others.
+  std::optional<kernels::Isa> isa() const;
   bool eager() const { return settings_.eager; }
   /// Whether looking at results means waiting for them: work is done later than it is issued.
   bool waits_for_results() const;

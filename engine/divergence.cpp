@@ -11,7 +11,7 @@ namespace nepenthe {
 
 void throw_diverged(const TrainingJob& job, const std::string& how) {
   if (!job.state_file.empty()) std::filesystem::remove(job.state_file);
-  throw Error(fmt::format("{}: {}; a smaller learning rate or other data would be right", job.what, how));
+  throw Diverged(fmt::format("{}: {}; a smaller learning rate or other data would be right", job.what, how));
 }
 
 void require_finite(const TrainingJob& job, const ModelState& model) {

@@ -5,12 +5,18 @@
 #include <filesystem>
 #include <string>
 
+#include "engine/base/error.h"
 #include "engine/base/random.h"
 #include "engine/objective.h"
 #include "engine/observer.h"
 #include "engine/recipe.h"
 
 namespace nepenthe {
+
+/// Thrown where a loss or a weight is not finite: the same training would end the same way.
+struct Diverged : Error {
+  using Error::Error;
+};
 
 /// One optimisation: how, and under which random numbers.
 struct TrainingJob {
@@ -32,7 +38,7 @@ struct TrainingResult {
 };
 
 /// Trains `model` from its present numbers (or from the job's state file, where there is one of the same identity) with
-/// a fresh optimiser. Throws Error where a loss is not finite, saying in which epoch and step, and Interrupted.
+/// a fresh optimiser. Throws Diverged where a loss is not finite, saying in which epoch and step, and Interrupted.
 TrainingResult train(ModelState& model, Objective& objective, const TrainingJob& job, Observer& observer);
 
 }  // namespace nepenthe

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <utility>
 
 #include "engine/base/error.h"
+#include "engine/formats/content_digest.h"
 #include "engine/formats/safetensors.h"
 
 namespace nepenthe {
@@ -21,13 +23,13 @@ void save_training_state(const std::filesystem::path& file, const std::string& i
   const std::array<std::int64_t, 2> epoch_and_step{position.epoch, position.step};
   state.add(position_name, HostTensor::from({2}, epoch_and_step));
   state.metadata["identity"] = identity;
-  write_safetensors(file, state);
+  write_with_digest(file, std::move(state));
 }
 
 TrainingPosition load_training_state(const std::filesystem::path& file, const std::string& identity, int epochs,
                                      ModelState& model, Optimizer& optimizer) {
   if (file.empty() || !std::filesystem::exists(file)) return {};
-  const StateDict state = read_safetensors(file);
+  const StateDict state = read_with_digest(file, true);
   const auto its_identity = state.metadata.find("identity");
   if (its_identity == state.metadata.end() || its_identity->second != identity) return {};
   try {
@@ -52,7 +54,7 @@ TrainingPosition load_training_state(const std::filesystem::path& file, const st
 
 bool is_training_state(const std::filesystem::path& file, const std::string& identity) {
   try {
-    return read_safetensors(file).metadata["identity"] == identity;
+    return read_safetensors_metadata(file)["identity"] == identity;
   } catch (const Error&) {
     return false;
   }

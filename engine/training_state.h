@@ -16,16 +16,16 @@ struct TrainingPosition {
   std::int64_t steps = 0;  // steps the optimiser has made
 };
 
-/// Writes model, optimiser and position, as one step.
+/// Writes model, optimiser and position, as one step, with a digest of the contents.
 void save_training_state(const std::filesystem::path& file, const std::string& identity, const ModelState& model,
                          const Optimizer& optimizer, const TrainingPosition& position);
 
 /// Loads them; the beginning, with nothing changed, where there is no file or it is another training's. Throws Error
-/// where the file is damaged, or stands outside `epochs` epochs.
+/// where the contents do not fit their digest, or stand outside `epochs` epochs.
 TrainingPosition load_training_state(const std::filesystem::path& file, const std::string& identity, int epochs,
                                      ModelState& model, Optimizer& optimizer);
 
-/// Whether `file` is there and holds the state of a training with this identity.
+/// Whether `file` is there and says to hold the state of a training with this identity; reads its header alone.
 bool is_training_state(const std::filesystem::path& file, const std::string& identity);
 
 }  // namespace nepenthe

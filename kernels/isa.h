@@ -1,6 +1,7 @@
 // Instruction sets of the CPU's kernels.
 #pragma once
 
+#include <optional>
 #include <string_view>
 
 namespace nepenthe::kernels {
@@ -10,5 +11,11 @@ enum class Isa { v2 = 2, v3 = 3, v4 = 4 };
 
 /// "x86-64-v2", "x86-64-v3" or "x86-64-v4".
 std::string_view name(Isa isa);
+/// The inverse of name(); empty for other spellings.
+std::optional<Isa> isa_named(std::string_view name);
+/// Whether this processor has it.
+bool has(Isa isa);
+/// The one that $NEPENTHE_ISA asks for; empty where it is not set. Throws std::invalid_argument for other spellings.
+std::optional<Isa> isa_asked_for();
 
 }  // namespace nepenthe::kernels

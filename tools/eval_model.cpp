@@ -94,6 +94,9 @@ int main(int argc, char** argv) {
       throw UsageError("--losses and --logits would write the same files; two folders would be right");
     }
     const Subject subject = open_subject(program, options);
+    if (subject.forget.empty() && (std::ranges::count(splits, "forget") + std::ranges::count(splits, "retain") > 0)) {
+      throw UsageError("--split: nothing is forgotten; --forget says what forget and retain mean");
+    }
     const std::vector<EvaluationSet> sets = evaluation_sets(splits, subject.dataset, subject.forget);
     program.result()["data"] = {{"name", subject.dataset.name},
                                 {"train_digest", subject.dataset.train.digest},

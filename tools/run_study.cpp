@@ -120,7 +120,7 @@ int main(int argc, char** argv) {
   std::filesystem::path data, out;
   // The quick preset: some minutes on two cores. Adam without augmentation learns a few hundred pictures by heart
   // within few epochs, most of them in the last stage, so that forgetting has something to show.
-  SisaConfig config{.model = "resnet20", .epochs = {3, 3, 4, 6, 12}};
+  TrainingConfig config{.model = "resnet20", .epochs = {3, 3, 4, 6, 12}};
   config.recipe = {.batch = 32, .optimizer = OptimizerKind::adam, .lr = 0.002, .weight_decay = 0, .augment = false};
   CLI::App& app = program.app();
   app.add_option("--preset", preset, "quick: one SISA run, its unlearning and its retraining")

@@ -17,7 +17,7 @@ namespace {
 
 struct Options {
   std::filesystem::path data, out, weights;
-  SisaConfig config{.model = "resnet32"};
+  TrainingConfig config{.model = "resnet32"};
   int slices = 5;
   std::string exclude;
   bool resume = false;
@@ -46,10 +46,13 @@ SisaRun resume_run(const CLI::App& app, const Options& options) {
   if (!options.exclude.empty() || !options.weights.empty()) {
     throw UsageError("--resume: leave out --exclude and --weights; unlearn_sisa makes a run forget more");
   }
-  SisaRun run = SisaRun::open(options.out);
+  SisaRun run = open_run(options.out);
   const auto require = [&](const std::string& option, bool same) {
     if (app.count(option) > 0 && !same) {
-      throw UsageError(fmt::format("--resume: {} differs from the run's; leave it out", option));
+      throw UsageError(
+          fmt::format("--resume: {} differs from the run's; leave it out (unlearn_sisa --run {} --resume "
+                      "gives stages that are still to be made another recipe)",
+                      option, options.out.string()));
     }
   };
   require("--model", options.config.model == run.config().model);
@@ -60,9 +63,7 @@ SisaRun resume_run(const CLI::App& app, const Options& options) {
   const auto own = to_json(options.config.recipe), its = to_json(run.config().recipe);
   for (const auto& [key, value] : own.items()) {
     if (key == "epochs") continue;
-    std::string option = "--" + key;
-    std::ranges::replace(option, '_', '-');
-    require(option, value == its.at(key));
+    require(option_of(key), value == its.at(key));
   }
   return run;
 }
@@ -94,13 +95,16 @@ int main(int argc, char** argv) {
     if (fc_lr_option->count() > 0) options.config.recipe.fc_lr = fc_lr;
     SisaRun run = options.resume ? resume_run(app, options) : create_run(program, options);
     const Dataset dataset = read_run_data(run, options.data);
-    warn_of_another_device(program, run);
+    Device& device = open_device(program, run);
+    run.lock();
+    tell_of_foreign_files(program, run);
+    const SisaWork work = run.work({}, options.resume ? tell_of_damage(program, run) : std::vector<SisaRun::Damage>{});
     program.say(fmt::format("{}: {} shards, {} slices, {}; {} sample passes to make", dataset.name, run.config().shards,
-                            run.config().epochs.size(), run.config().model, grouped(run.pending().sample_passes())));
+                            run.config().epochs.size(), run.config().model, grouped(work.sample_passes())));
     ProgressBar bar(program.quiet());
-    const SisaRun::Cost cost = complete_run(run, dataset, program.device(), bar);
+    const SisaRun::Cost cost = carry_out(run, work, dataset, device, bar);
 
-    const Evaluator evaluator(program.device(), dataset);
+    const Evaluator evaluator(device, dataset);
     const auto sets = evaluation_sets({"test"}, dataset, {});
     const RunScores scores = score_run(run, evaluator, sets, bar);
     fmt::print("{}\n{} sample passes in {}\n", accuracy_table(scores, sets), grouped(cost.sample_passes),

@@ -1,7 +1,9 @@
 // Serves a deletion request on a SISA run, in place.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "engine/base/error.h"
 #include "tools/common/program.h"
@@ -12,35 +14,63 @@
 
 using namespace nepenthe;
 
+namespace {
+
+/// The recipe's options say what changes; where they are left out, the run's own counts.
+void add_recipe_changes(CLI::App& app, Recipe& recipe) {
+  const std::vector<CLI::Option*> before = app.get_options();
+  add_recipe_options(app, recipe);
+  for (CLI::Option* option : app.get_options()) {
+    if (std::ranges::find(before, option) != before.end()) continue;
+    option->default_str("")->description(option->get_description() + "; with --resume, of the stages left to make");
+  }
+}
+
+/// run.forget(), with what finishes the request where it is accepted and something fails after that.
+void request(SisaRun& run, const SisaWork& work, const std::vector<std::int32_t>& ids, const std::string& spec) {
+  try {
+    run.forget(ids, {{"forget", spec}});
+  } catch (const UsageError&) {
+    throw;
+  } catch (const std::exception& error) {
+    if (run.forgotten() != work.forgotten) throw;
+    throw Error(fmt::format("{}; the request is accepted and unlearn_sisa --run {} --resume finishes it", error.what(),
+                            run.folder().string()));
+  }
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   Program program("unlearn_sisa", "Makes a SISA run forget samples, as if it had never seen them");
   std::filesystem::path run_folder, data;
   std::string forget;
   bool dry_run = false, resume = false;
+  Recipe given;
   CLI::App& app = program.app();
   app.add_option("--run", run_folder, "The run's folder")->type_name("RUN")->required();
   app.add_option("--forget", forget, "The samples to forget")->type_name("SPEC");
   app.add_option("--data", data, "The run's data, where it has moved")->type_name("DIR");
   app.add_flag("--dry-run", dry_run, "Print the plan and its cost; change nothing");
   app.add_flag("--resume", resume, "Finish a request that was interrupted");
+  add_recipe_changes(app, given);
 
   return program.run(argc, argv, [&] {
     if (forget.empty() == !resume) throw UsageError("one of --forget SPEC and --resume is needed");
-    SisaRun run = SisaRun::open(run_folder);
+    SisaRun run = open_run(run_folder, !resume);
+    const std::optional<Recipe> recipe = recipe_given(app, given, run.config().recipe);
+    if (recipe && !resume) throw UsageError("the recipe's options go with --resume, for the stages left to make");
     const Dataset dataset = read_run_data(run, data);
-    SisaWork work = run.pending();
-    if (!resume && work.sample_passes() > 0) {
-      throw Error(
-          fmt::format("{}: the run is not finished; train_sisa --out {} --resume, or unlearn_sisa --run {} "
-                      "--resume after an interrupted request, finishes it",
-                      run_folder.string(), run_folder.string(), run_folder.string()));
-    }
+    if (!dry_run) run.lock();
+    tell_of_foreign_files(program, run);
     std::vector<std::int32_t> ids;
     if (!resume) {
+      require_finished(run);
       ids = resolve_forget_spec(forget, forget_context(dataset, run.plan().permutation(), run.config().seed));
-      work = run.plan().request(run.forgotten(), ids);
-      require_something_retained(dataset.train.count(), work.forgotten);
     }
+    const SisaWork work = run.work(ids, resume ? tell_of_damage(program, run) : std::vector<SisaRun::Damage>{});
+    require_something_retained(dataset.train.count(), work.forgotten);
+    if (recipe && work.sample_passes() == 0) throw UsageError("no stage is left to make by another recipe");
     fmt::print("{}", plan_table(work));
     auto& json = program.result();
     json["run"] = run_json(run);
@@ -50,10 +80,11 @@ int main(int argc, char** argv) {
     json["plan"] = plan_json(work);
     if (dry_run) return;
 
-    warn_of_another_device(program, run);
-    if (!resume) run.forget(ids, {{"forget", forget}});
+    Device& device = open_device(program, run);
+    if (!resume) request(run, work, ids, forget);
+    if (recipe) run.change_recipe(work, *recipe);
     ProgressBar bar(program.quiet());
-    const SisaRun::Cost cost = complete_run(run, dataset, program.device(), bar);
+    const SisaRun::Cost cost = carry_out(run, work, dataset, device, bar);
     fmt::print("\n{}{} samples forgotten in all; {} sample passes in {}\n",
                resume ? "" : fmt::format("{} samples newly forgotten, ", grouped(work.newly_forgotten)),
                grouped(static_cast<std::int64_t>(run.forgotten().size())), grouped(cost.sample_passes),

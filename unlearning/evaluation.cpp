@@ -44,7 +44,7 @@ std::vector<EvaluationSet> evaluation_sets(const std::vector<std::string>& names
   std::vector<EvaluationSet> sets;
   for (const std::string& set_name : names) {
     if ((set_name == "forget" || set_name == "retain") && forgotten.empty()) {
-      throw UsageError(fmt::format("--split {}: nothing is forgotten; --forget says what", set_name));
+      throw UsageError(fmt::format("the set {} needs a forget set, and there is none", set_name));
     }
     if (set_name == "test") {
       sets.push_back({set_name, true, all_ids(dataset.test.count())});
@@ -56,7 +56,7 @@ std::vector<EvaluationSet> evaluation_sets(const std::vector<std::string>& names
       require_something_retained(dataset.train.count(), forgotten);
       sets.push_back({set_name, false, retained_ids(dataset.train.count(), forgotten)});
     } else {
-      throw UsageError(fmt::format("--split {}: test, train, forget and retain are known", set_name));
+      throw UsageError(fmt::format("there is no set {}; test, train, forget and retain are known", set_name));
     }
   }
   return sets;

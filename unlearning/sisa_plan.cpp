@@ -33,6 +33,8 @@ std::vector<std::int32_t> sorted_ids(const std::vector<bool>& marked, std::span<
 std::int64_t ShardWork::sample_passes() const { return sum_of_passes(stages); }
 std::int64_t SisaWork::sample_passes() const { return sum_of_passes(shards); }
 
+bool SisaWork::nothing_to_do() const { return std::ranges::all_of(shards, &ShardWork::nothing_to_do); }
+
 SisaPlan::SisaPlan(std::vector<std::int32_t> permutation, int shards, std::vector<int> epochs)
     : permutation_(std::move(permutation)),
       positions_(positions_of(permutation_)),

@@ -32,6 +32,7 @@ struct SisaWork {
   std::vector<std::int32_t> forgotten;  // ids left out: everything forgotten so far with this request, sorted
   int newly_forgotten = 0;              // of them, the ids of this request that were not forgotten before
   std::vector<ShardWork> shards;        // one each, in order
+  bool nothing_to_do() const;
   std::int64_t sample_passes() const;
 };
 

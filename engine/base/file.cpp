@@ -83,12 +83,6 @@ void write_all(const Descriptor& file, const std::filesystem::path& path, std::s
   }
 }
 
-void sync_folder(const std::filesystem::path& folder, const std::filesystem::path& path) {
-  const Descriptor file(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  // Some file systems cannot sync a folder and say EINVAL; there the rename is as durable as it gets.
-  if (file.get() < 0 || (::fsync(file.get()) != 0 && errno != EINVAL)) fail(path, "sync the folder of", errno);
-}
-
 }  // namespace
 
 std::vector<std::byte> read_file(const std::filesystem::path& path) {
@@ -103,6 +97,26 @@ std::vector<std::byte> read_file(const std::filesystem::path& path) {
   }
   bytes.resize(size);
   return bytes;
+}
+
+std::vector<std::byte> read_file_start(const std::filesystem::path& path, std::size_t count) {
+  struct stat status = {};
+  const Descriptor file = open_for_reading(path, status);
+  std::vector<std::byte> bytes(count);
+  std::size_t size = 0;
+  while (size < count) {
+    const std::size_t got = read_some(file, path, std::span(bytes).subspan(size));
+    if (got == 0) break;
+    size += got;
+  }
+  bytes.resize(size);
+  return bytes;
+}
+
+void sync_folder(const std::filesystem::path& folder) {
+  const Descriptor file(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  // Some file systems cannot sync a folder and say EINVAL; there a change is as durable as it gets.
+  if (file.get() < 0 || (::fsync(file.get()) != 0 && errno != EINVAL)) fail(folder, "sync the folder", errno);
 }
 
 void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes) {
@@ -132,7 +146,7 @@ void write_file_atomically(const std::filesystem::path& path, std::span<const st
   if (!file.close()) fail(path, "write", errno);
   if (::rename(temporary.path().c_str(), target.c_str()) != 0) fail(path, "replace", errno);
   temporary.keep();
-  sync_folder(folder, path);
+  sync_folder(folder);
 }
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view text) {
@@ -174,6 +188,8 @@ std::string sha256_hex(std::span<const std::byte> bytes) {
   hash.update(bytes);
   return hash.hex();
 }
+
+std::string sha256_hex(std::string_view text) { return sha256_hex(std::as_bytes(std::span(text))); }
 
 std::string sha256_file(const std::filesystem::path& path) {
   struct stat status = {};

@@ -14,12 +14,18 @@ namespace nepenthe {
 /// All bytes of a file (or of a pipe, up to its end). Throws Error with the path and the system's reason.
 std::vector<std::byte> read_file(const std::filesystem::path& path);
 
+/// The first `count` bytes of a file, fewer where it is shorter. Throws Error like read_file.
+std::vector<std::byte> read_file_start(const std::filesystem::path& path, std::size_t count);
+
 /// Replaces a file as one step: the bytes go to a temporary file in the same folder, which is fsynced and renamed, and
 /// the folder is fsynced; so after a crash there is the old file or the new one. A path that names a device or a pipe
 /// (/dev/stdout) is written directly, a symbolic link is followed. Throws Error with the path and the system's reason
 /// ("No space left on device"); the temporary file is removed then and the old file is untouched.
 void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes);
 void write_file_atomically(const std::filesystem::path& path, std::string_view text);
+
+/// Makes what was created, renamed or removed in a folder durable. Throws Error with the path and the system's reason.
+void sync_folder(const std::filesystem::path& folder);
 
 /// SHA-256 of bytes that come in parts.
 class Sha256 {
@@ -40,6 +46,7 @@ class Sha256 {
 
 /// SHA-256 of bytes, as 64 lower-case hexadecimal digits.
 std::string sha256_hex(std::span<const std::byte> bytes);
+std::string sha256_hex(std::string_view text);
 
 /// SHA-256 of a file's bytes, without holding them all. Throws Error like read_file.
 std::string sha256_file(const std::filesystem::path& path);

@@ -8,6 +8,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <system_error>
 #include <tuple>
 
 #include "engine/base/error.h"
@@ -133,46 +134,77 @@ void check_cover(const std::vector<Range>& ranges, std::uint64_t data_size, std:
   }
 }
 
-}  // namespace
+struct Header {
+  std::map<std::string, std::string> metadata;
+  std::vector<Range> ranges;  // in the order of their bytes
+  std::size_t data = 0;       // where those begin in the file
+};
 
-StateDict parse_safetensors(std::span<const std::byte> file, std::string_view source) {
-  if (file.size() < length_bytes) {
-    fail(source, "has {} bytes; a safetensors file begins with 8 bytes of header length", file.size());
+/// The header's length; `start` is the file's beginning, `file_size` all of it.
+std::size_t header_length(std::span<const std::byte> start, std::uint64_t file_size, std::string_view source) {
+  if (start.size() < length_bytes) {
+    fail(source, "has {} bytes; a safetensors file begins with 8 bytes of header length", start.size());
   }
   std::uint64_t header_size = 0;
-  std::memcpy(&header_size, file.data(), length_bytes);
-  if (header_size > longest_header || header_size > file.size() - length_bytes) {
+  std::memcpy(&header_size, start.data(), length_bytes);
+  if (header_size > longest_header || header_size > file_size - length_bytes) {
     fail(source,
          "claims a header of {} bytes, but {} follow (at most {} are allowed); it is truncated or no safetensors file",
-         header_size, file.size() - length_bytes, longest_header);
+         header_size, file_size - length_bytes, longest_header);
   }
-  const std::string_view text = as_text(file.subspan(length_bytes, header_size));
-  if (!text.starts_with('{')) fail(source, "the header does not begin with '{{'; it is no safetensors file");
-  const json header = parse_header(text, source);
-  const auto data = file.subspan(length_bytes + header_size);
+  return header_size;
+}
 
-  StateDict state;
-  std::vector<Range> ranges;
-  for (const auto& [name, value] : header.items()) {
+/// `start` holds the whole header at least.
+Header parse_start(std::span<const std::byte> start, std::uint64_t file_size, std::string_view source) {
+  const std::size_t header_size = header_length(start, file_size, source);
+  const std::string_view text = as_text(start.subspan(length_bytes, header_size));
+  if (!text.starts_with('{')) fail(source, "the header does not begin with '{{'; it is no safetensors file");
+  // To the JSON parser a NUL is the end, and what follows it would go unseen.
+  if (text.find('\0') != std::string_view::npos)
+    fail(source, "the header holds a NUL byte; it must be JSON and spaces alone");
+  const json parsed = parse_header(text, source);
+  const std::uint64_t data_size = file_size - length_bytes - header_size;
+
+  Header header{.metadata = {}, .ranges = {}, .data = length_bytes + header_size};
+  for (const auto& [name, value] : parsed.items()) {
     if (name != metadata_key) {
-      ranges.push_back(parse_tensor(name, value, data.size(), source));
+      header.ranges.push_back(parse_tensor(name, value, data_size, source));
       continue;
     }
     if (!value.is_object() || !std::ranges::all_of(value, [](const json& entry) { return entry.is_string(); })) {
       fail(source, "__metadata__ is not an object of texts");
     }
-    state.metadata = value.get<std::map<std::string, std::string>>();
+    header.metadata = value.get<std::map<std::string, std::string>>();
   }
-  std::ranges::sort(ranges, {}, [](const Range& range) { return std::tie(range.begin, range.end, range.name); });
-  check_cover(ranges, data.size(), source);
+  std::ranges::sort(header.ranges, {}, [](const Range& range) { return std::tie(range.begin, range.end, range.name); });
+  check_cover(header.ranges, data_size, source);
+  return header;
+}
 
-  state.entries.reserve(ranges.size());
-  for (Range& range : ranges) {
-    const auto bytes = data.subspan(range.begin, range.end - range.begin);
+}  // namespace
+
+StateDict parse_safetensors(std::span<const std::byte> file, std::string_view source) {
+  Header header = parse_start(file, file.size(), source);
+  StateDict state;
+  state.metadata = std::move(header.metadata);
+  state.entries.reserve(header.ranges.size());
+  for (Range& range : header.ranges) {
+    const auto bytes = file.subspan(header.data + range.begin, range.end - range.begin);
     state.entries.emplace_back(std::move(range.name), HostTensor{range.dtype, std::move(range.shape),
                                                                  std::vector<std::byte>(bytes.begin(), bytes.end())});
   }
   return state;
+}
+
+std::map<std::string, std::string> read_safetensors_metadata(const std::filesystem::path& path) {
+  const std::string source = path.string();
+  const std::vector<std::byte> length = read_file_start(path, length_bytes);
+  std::error_code failed;
+  const std::uint64_t file_size = std::filesystem::file_size(path, failed);
+  if (failed) fail(source, "cannot be read: {}", failed.message());
+  const std::size_t header_size = header_length(length, file_size, source);
+  return parse_start(read_file_start(path, length_bytes + header_size), file_size, source).metadata;
 }
 
 StateDict read_safetensors(const std::filesystem::path& path) {

@@ -4,7 +4,9 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <map>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -17,7 +19,10 @@ namespace nepenthe {
 /// Throws Error, in one line: the file, what was wrong, what would be right.
 StateDict read_safetensors(const std::filesystem::path& path);
 
-/// The same from memory; `source` stands for the file in messages.
+/// The metadata alone: reads the header, whose every claim is checked as above, and no tensor.
+std::map<std::string, std::string> read_safetensors_metadata(const std::filesystem::path& path);
+
+/// read_safetensors from memory; `source` stands for the file in messages.
 StateDict parse_safetensors(std::span<const std::byte> file, std::string_view source);
 
 /// The file's bytes, equal for equal content whatever the order of the entries: header sorted by name and padded with

@@ -15,6 +15,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/file.h"
+#include "engine/formats/content_digest.h"
 #include "engine/formats/pickle.h"
 #include "engine/formats/safetensors.h"
 
@@ -320,7 +321,11 @@ StateDict read_weights(const std::filesystem::path& path) {
   if (is_legacy(file)) refuse_legacy(source);
   if (starts_with(file, "PK")) return parse_torch_checkpoint(file, source);
   constexpr std::size_t header_begin = 8;
-  if (file.size() > header_begin && file[header_begin] == std::byte{'{'}) return parse_safetensors(file, source);
+  if (file.size() > header_begin && file[header_begin] == std::byte{'{'}) {
+    StateDict state = parse_safetensors(file, source);
+    check_content(state, source);
+    return state;
+  }
   fail(source, "{}; weights are read from safetensors or PyTorch zip checkpoints (.pt, .pth)",
        file.empty() ? "is empty" : "is neither a safetensors file nor a zip archive");
 }

@@ -21,8 +21,9 @@ StateDict read_torch_checkpoint(const std::filesystem::path& path);
 /// The same from memory; `source` stands for the file in messages.
 StateDict parse_torch_checkpoint(std::span<const std::byte> file, std::string_view source);
 
-/// Weights of either kind, told apart by the file's first bytes: a PyTorch zip checkpoint or safetensors. Throws Error
-/// as the readers do, or where the file is neither.
+/// Weights of either kind, told apart by the file's first bytes: a PyTorch zip checkpoint or safetensors, which must
+/// fit its digest where it carries one (engine/formats/content_digest.h). Throws Error as the readers do, or where the
+/// file is neither.
 StateDict read_weights(const std::filesystem::path& path);
 
 /// The bytes of a checkpoint that torch.load, also with weights_only=True, reads as an OrderedDict of the tensors in

@@ -19,31 +19,9 @@
 namespace nepenthe::kernels {
 namespace {
 
-bool has(Isa isa) {
-  switch (isa) {
-    case Isa::v2: return __builtin_cpu_supports("x86-64-v2");
-    case Isa::v3: return __builtin_cpu_supports("x86-64-v3");
-    case Isa::v4: return __builtin_cpu_supports("x86-64-v4");
-  }
-  return false;
-}
-
 Isa best_isa() {
   if (has(Isa::v4)) return Isa::v4;
   return has(Isa::v3) ? Isa::v3 : Isa::v2;
-}
-
-Isa isa_named(std::string_view text) {
-  for (const Isa isa : {Isa::v2, Isa::v3, Isa::v4}) {
-    if (text == name(isa)) return isa;
-  }
-  throw std::invalid_argument(
-      fmt::format("[exec] NEPENTHE_ISA is \"{}\": x86-64-v2, x86-64-v3 or x86-64-v4 is needed", text));
-}
-
-Isa default_isa() {
-  const char* text = std::getenv("NEPENTHE_ISA");
-  return text && *text ? isa_named(text) : best_isa();
 }
 
 /// Holds oneDNN to the instruction set, once for the process. AVX-512's extensions are left out with x86-64-v4, so that
@@ -92,6 +70,30 @@ std::string_view name(Isa isa) {
   return "unknown";
 }
 
+std::optional<Isa> isa_named(std::string_view text) {
+  for (const Isa isa : {Isa::v2, Isa::v3, Isa::v4}) {
+    if (text == name(isa)) return isa;
+  }
+  return std::nullopt;
+}
+
+bool has(Isa isa) {
+  switch (isa) {
+    case Isa::v2: return __builtin_cpu_supports("x86-64-v2");
+    case Isa::v3: return __builtin_cpu_supports("x86-64-v3");
+    case Isa::v4: return __builtin_cpu_supports("x86-64-v4");
+  }
+  return false;
+}
+
+std::optional<Isa> isa_asked_for() {
+  const char* text = std::getenv("NEPENTHE_ISA");
+  if (!text || !*text) return std::nullopt;
+  if (const std::optional<Isa> isa = isa_named(text)) return isa;
+  throw std::invalid_argument(
+      fmt::format("[exec] NEPENTHE_ISA is \"{}\": x86-64-v2, x86-64-v3 or x86-64-v4 is needed", text));
+}
+
 int channel_block(const CpuExec& exec, int channels) {
   // oneDNN has no backward convolutions for blocks with SSE 4.1 (only its slow reference); planar ones are products.
   if (exec.isa() == Isa::v2) return 1;
@@ -103,7 +105,7 @@ const ConvAlgorithms& conv_algorithms(const CpuExec&) {
   return none;
 }
 
-CpuExec::CpuExec(int threads, std::optional<Isa> isa) : threads_(threads), isa_(isa ? *isa : default_isa()) {
+CpuExec::CpuExec(int threads, std::optional<Isa> isa) : threads_(threads), isa_(isa ? *isa : isa_asked_for().value_or(best_isa())) {
   if (threads < 0) throw std::invalid_argument(fmt::format("[exec] {} threads: 1 or more, or 0 for all", threads));
   constexpr int most_threads = 1024;
   if (threads > most_threads)

@@ -80,7 +80,7 @@ TEST_CASE("file: SHA-256 is FIPS 180's, in one or in parts") {
   const auto bytes = std::as_bytes(std::span(abc));
   const std::string expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
   CHECK(sha256_hex(bytes) == expected);
-  CHECK(sha256_hex({}) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+  CHECK(sha256_hex("") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
   Sha256 hash;
   hash.update(bytes.first(1));
   hash.update(bytes.subspan(1));

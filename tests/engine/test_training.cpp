@@ -10,6 +10,7 @@
 #include "engine/base/error.h"
 #include "engine/base/file.h"
 #include "engine/batches.h"
+#include "engine/formats/content_digest.h"
 #include "engine/formats/safetensors.h"
 #include "engine/layers.h"
 #include "engine/ops/pool.h"
@@ -347,7 +348,14 @@ TEST_CASE("training: the state of another job is not continued, and a damaged on
     StateDict moved = parse_safetensors(state, "");
     std::ranges::find(moved.entries, "position", [](const auto& entry) { return entry.first; })->second =
         HostTensor::from({2}, position);
-    write_safetensors(job.state_file, moved);
+    write_with_digest(job.state_file, moved);
+    NEPENTHE_CHECK_MESSAGE(Error, train_on(*fresh(device), images, job, silent), "state.safetensors");
+  }
+  write_file_atomically(job.state_file, state);
+  for (const std::size_t at : {std::size_t{100}, state.size() / 2, state.size() - 1}) {
+    auto flipped = state;
+    flipped[at] ^= std::byte{4};
+    write_file_atomically(job.state_file, flipped);
     NEPENTHE_CHECK_MESSAGE(Error, train_on(*fresh(device), images, job, silent), "state.safetensors");
   }
   write_file_atomically(job.state_file, state);

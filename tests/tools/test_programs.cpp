@@ -18,21 +18,14 @@
 #include <string>
 
 #include "engine/base/file.h"
+#include "tools/programs.h"
 
 namespace fs = std::filesystem;
 using nepenthe::sha256_file;
+using nepenthe::tests::Outcome;
+using nepenthe::tests::slurp;
 
 namespace {
-
-struct Outcome {
-  int exit_code;
-  std::string out, error;
-};
-
-std::string slurp(const fs::path& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
 
 /// A folder of its own for this process, with a small data set and a small run in it.
 struct World {
@@ -51,17 +44,7 @@ struct World {
 
   /// Runs a program in the folder, given its name and arguments.
   Outcome run(const std::string& command, const fs::path& programs = NEPENTHE_BIN_DIR) const {
-    const fs::path out = root / "stdout.txt", error = root / "stderr.txt";
-    const std::size_t name_end = command.find(' ');
-    const std::string program = (programs / command.substr(0, name_end)).string();
-    const std::string arguments = name_end == std::string::npos ? "" : command.substr(name_end);
-    const int status = std::system(("cd '" + root.string() + "' && '" + program + "'" + arguments + " >'" +
-                                    out.string() + "' 2>'" + error.string() + "'")
-                                       .c_str());
-    Outcome outcome{WIFEXITED(status) ? WEXITSTATUS(status) : -1, slurp(out), slurp(error)};
-    fs::remove(out);
-    fs::remove(error);
-    return outcome;
+    return nepenthe::tests::run_program(root, command, "", programs);
   }
 
   /// Everything in the folder, with the files' digests.

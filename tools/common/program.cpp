@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -110,6 +111,10 @@ int Program::run(int argc, char** argv, const std::function<void()>& body) {
   }
 }
 
+void Program::prefer_isa(std::optional<kernels::Isa> isa) {
+  if (isa && kernels::has(*isa) && !kernels::isa_asked_for()) device_settings_.isa = isa;
+}
+
 Device& Program::device() {
   if (!device_) {
     device_settings_.precision = precision_ == "fp32"   ? Precision::fp32
@@ -169,6 +174,29 @@ void add_recipe_options(CLI::App& app, Recipe& recipe) {
       ->type_name("KIND");
   app.add_flag("--augment,!--no-augment", recipe.augment, "Random crops and flips")
       ->default_str(recipe.augment ? "true" : "false");
+}
+
+std::string option_of(std::string field) {
+  std::ranges::replace(field, '_', '-');
+  return "--" + field;
+}
+
+std::optional<Recipe> recipe_given(const CLI::App& app, const Recipe& given, const Recipe& base) {
+  const auto says = [&app](const std::string& field) {
+    const CLI::Option* option = app.get_option_no_throw(option_of(field));
+    return option != nullptr && option->count() > 0;
+  };
+  const auto all = to_json(given);
+  auto result = to_json(base);
+  bool any = false;
+  for (const auto& [field, value] : all.items()) {
+    // An optimiser brings its own learning rate and weight decay.
+    const bool by_optimizer = (field == "lr" || field == "weight_decay") && says("optimizer");
+    if (!says(field) && !by_optimizer) continue;
+    result[field] = value;
+    any = true;
+  }
+  return any ? std::optional(recipe_from_json(result)) : std::nullopt;
 }
 
 void refuse_existing(const std::filesystem::path& path, const std::string& option) {

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,10 @@ class Program {
   /// Parses the arguments and runs the body. Exit codes: 0 done; 2 wrong arguments (parsing, UsageError); 1 anything
   /// else; failures end in one line "error: …" on standard error.
   int run(int argc, char** argv, const std::function<void()>& body);
+
+  /// Has device() compute with this instruction set where the processor has it, unless $NEPENTHE_ISA asks for one; call
+  /// it before device().
+  void prefer_isa(std::optional<kernels::Isa> isa);
 
   /// Opens the device and says on standard error which one `auto` took.
   Device& device();
@@ -59,6 +64,13 @@ class Program {
 /// --batch --optimizer --lr --momentum --nesterov --dampening --weight-decay --schedule --augment, with `recipe`'s
 /// values as defaults; fills `recipe`.
 void add_recipe_options(CLI::App& app, Recipe& recipe);
+
+/// "--weight-decay" for "weight_decay", a recipe's field.
+std::string option_of(std::string field);
+
+/// `base` with what the command line says of a recipe (into `given`, by add_recipe_options); empty where it says
+/// nothing.
+std::optional<Recipe> recipe_given(const CLI::App& app, const Recipe& given, const Recipe& base);
 
 /// Throws UsageError where `path` exists already.
 void refuse_existing(const std::filesystem::path& path, const std::string& option);

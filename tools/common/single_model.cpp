@@ -33,7 +33,14 @@ void run_single_model(Program& program, SingleModelOptions& options) {
   require_writable_place(training.out, "--out");
   refuse_existing(training.out, "--out");
   training.seed = program.seed();
+  const InterruptedTraining before =
+      training.resume ? interrupted_training(training.out) : InterruptedTraining{.isa = {}, .device = {}};
+  program.prefer_isa(before.isa);
   Device& device = program.device();
+  if (!before.device.empty() && before.device != device.description()) {
+    program.say(fmt::format("note: the training was begun on {}, this is {}: results may differ in the last bits",
+                            before.device, device.description()));
+  }
   make_architecture(training.model, 10);  // an unknown name is told before the data is read
   const Dataset dataset = read_dataset(options.data);
   const std::vector<std::int32_t> permutation = make_permutation(dataset.train.count(), training.seed);
@@ -45,7 +52,14 @@ void run_single_model(Program& program, SingleModelOptions& options) {
                           grouped(dataset.train.count()), dataset.classes, training.model, training.recipe.epochs));
 
   ProgressBar bar(program.quiet());
-  const SingleModelResult result = train_single_model(training, dataset, device, bar);
+  SingleModelResult result;
+  try {
+    result = train_single_model(training, dataset, device, bar);
+  } catch (const Interrupted& interrupted) {
+    throw Interrupted(fmt::format("{}; the same command with --resume continues", interrupted.what()));
+  } catch (const UsageError& error) {
+    throw UsageError(fmt::format("{}{}", training.resume ? "--resume: " : "", error.what()));
+  }
 
   std::optional<Metrics> test;
   double eval_seconds = 0;

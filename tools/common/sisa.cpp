@@ -9,11 +9,43 @@
 #include "tools/common/report.h"
 
 namespace nepenthe {
+using Json = nlohmann::ordered_json;
 namespace {
 
-using Json = nlohmann::ordered_json;
+std::string resume_command(const std::filesystem::path& run) {
+  return fmt::format("unlearn_sisa --run {} --resume", run.string());
+}
 
 }  // namespace
+
+SisaRun open_run(const std::filesystem::path& folder, bool to_forget) {
+  try {
+    return to_forget ? SisaRun::open_to_forget(folder) : SisaRun::open(folder);
+  } catch (const UsageError& error) {
+    throw UsageError(fmt::format("{}; train_sisa makes one", error.what()));
+  }
+}
+
+void require_finished(const SisaRun& run) {
+  if (const SisaWork work = run.work(); !work.nothing_to_do()) {
+    throw Error(fmt::format("{}: the run is not finished, {} sample passes are left to make; {} finishes it",
+                            run.folder().string(), grouped(work.sample_passes()), resume_command(run.folder())));
+  }
+}
+
+void tell_of_foreign_files(const Program& program, const SisaRun& run) {
+  std::string list;
+  for (const auto& path : run.foreign_files()) list += (list.empty() ? "" : ", ") + path.string();
+  if (list.empty()) return;
+  program.say(
+      fmt::format("note: not the run's own, and left alone, also where they hold what is to be forgotten: {}", list));
+}
+
+std::vector<SisaRun::Damage> tell_of_damage(const Program& program, const SisaRun& run) {
+  std::vector<SisaRun::Damage> damage = run.find_damage();
+  for (const SisaRun::Damage& damaged : damage) program.say(fmt::format("note: {}", damaged.what));
+  return damage;
+}
 
 Dataset read_run_data(const SisaRun& run, const std::filesystem::path& folder) {
   if (folder.empty() && !std::filesystem::is_directory(run.data_folder())) {
@@ -25,25 +57,36 @@ Dataset read_run_data(const SisaRun& run, const std::filesystem::path& folder) {
   return dataset;
 }
 
-void warn_of_another_device(Program& program, const SisaRun& run) {
-  const std::string here = program.device().description();
+Device& open_device(Program& program, const SisaRun& run) {
+  program.prefer_isa(run.config().isa);
+  Device& device = program.device();
+  const std::string here = device.description();
   if (run.made_on() != here) {
     program.say(fmt::format("note: the run was made on {}, this is {}: results may differ in the last bits",
                             run.made_on(), here));
   }
+  return device;
 }
 
-SisaRun::Cost complete_run(SisaRun& run, const Dataset& dataset, Device& device, Observer& observer) {
+SisaRun::Cost carry_out(SisaRun& run, const SisaWork& work, const Dataset& dataset, Device& device,
+                        Observer& observer) {
   try {
-    return run.complete(dataset, device, observer);
+    return run.carry_out(work, dataset, device, observer);
   } catch (const Interrupted& interrupted) {
     throw Interrupted(
         fmt::format("{}; train_sisa --out {} --resume continues", interrupted.what(), run.folder().string()));
+  } catch (const Diverged& diverged) {
+    throw Error(
+        fmt::format("{}; what was left to do still is: {} --lr N (or another of a recipe's options) gives the "
+                    "stages left to make another recipe",
+                    diverged.what(), resume_command(run.folder())));
+  } catch (const Error& error) {
+    throw Error(fmt::format("{}; {} does what is left to do", error.what(), resume_command(run.folder())));
   }
 }
 
 Json run_json(const SisaRun& run) {
-  const SisaConfig& config = run.config();
+  const TrainingConfig& config = run.config();
   return {{"folder", run.folder().string()},
           {"model", config.model},
           {"classes", config.classes},

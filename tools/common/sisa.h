@@ -12,14 +12,27 @@
 
 namespace nepenthe {
 
+/// Opens a run; `to_forget` where it is about to (SisaRun::open_to_forget).
+SisaRun open_run(const std::filesystem::path& folder, bool to_forget = false);
+
+/// Throws Error where the run has stages to make, with what finishes it.
+void require_finished(const SisaRun& run);
+
+/// Says on standard error what lies in the run's folder that is not its own.
+void tell_of_foreign_files(const Program& program, const SisaRun& run);
+
+/// run.find_damage(), said on standard error.
+std::vector<SisaRun::Damage> tell_of_damage(const Program& program, const SisaRun& run);
+
 /// The run's data: from `folder`, or from where it was when the run was made. Throws UsageError where it is other data.
 Dataset read_run_data(const SisaRun& run, const std::filesystem::path& folder);
 
-/// Says on standard error where this is not the device that made the run: the bits may differ then.
-void warn_of_another_device(Program& program, const SisaRun& run);
+/// Opens the program's device, with the instruction set that made the run where this processor has it, and says on
+/// standard error where it is not the one that made the run: the bits may differ then.
+Device& open_device(Program& program, const SisaRun& run);
 
-/// run.complete(), with how to continue in the message when it is interrupted.
-SisaRun::Cost complete_run(SisaRun& run, const Dataset& dataset, Device& device, Observer& observer);
+/// run.carry_out(), with how to go on in the message when it is interrupted or diverges.
+SisaRun::Cost carry_out(SisaRun& run, const SisaWork& work, const Dataset& dataset, Device& device, Observer& observer);
 
 nlohmann::ordered_json run_json(const SisaRun& run);
 nlohmann::ordered_json run_cost_json(const SisaRun& run, const SisaRun::Cost& cost, double eval_seconds);

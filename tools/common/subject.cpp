@@ -36,8 +36,10 @@ Subject open_subject(Program& program, const SubjectOptions& options) {
         std::make_unique<ModelState>(program.device(), make_architecture(options.model, subject.dataset.classes));
     load_weights(options.weights, *subject.model);
   } else {
-    subject.run = SisaRun::open(options.run);
+    subject.run = open_run(options.run);
+    require_finished(*subject.run);
     subject.dataset = read_run_data(*subject.run, options.data);
+    open_device(program, *subject.run);
     seed = subject.run->config().seed;
     subject.forget = subject.run->forgotten();
   }

@@ -1,17 +1,9 @@
 #include "unlearning/methods/sisa_run.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <cerrno>
-#include <chrono>
-#include <cstring>
-#include <ctime>
-#include <functional>
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -23,7 +15,6 @@
 #include "engine/base/file.h"
 #include "engine/base/random.h"
 #include "engine/conv_algorithms_file.h"
-#include "engine/formats/safetensors.h"
 #include "engine/training_state.h"
 #include "models/registry.h"
 #include "models/weights.h"
@@ -35,81 +26,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 namespace fs = std::filesystem;
 
-constexpr const char* run_file = "run.json";
-constexpr const char* forgotten_file = "forgotten.json";
-constexpr const char* manifest_file = "manifest.jsonl";
-constexpr const char* conv_algorithms_file = "conv_algorithms.json";
-constexpr const char* lineage_key = "lineage";
-
-std::string digest(std::string_view text) { return sha256_hex(std::as_bytes(std::span(text))); }
-std::string digest(std::span<const std::int32_t> ids) { return sha256_hex(std::as_bytes(ids)); }
-
-Json to_json(const SisaConfig& config) {
-  Recipe recipe = config.recipe;
-  Json json{{"model", config.model},
-            {"classes", config.classes},
-            {"samples", config.samples},
-            {"shards", config.shards},
-            {"epochs", config.epochs},
-            {"recipe", to_json(recipe)},
-            {"seed", config.seed},
-            {"precision", config.precision},
-            {"data_digest", config.data_digest},
-            {"weights_digest", config.weights_digest}};
-  json["recipe"].erase("epochs");  // one number a stage: above
-  if (!config.conv_algorithms_digest.empty()) json["conv_algorithms_digest"] = config.conv_algorithms_digest;
-  return json;
-}
-
-SisaConfig config_from_json(Json json) {
-  SisaConfig config;
-  json.at("model").get_to(config.model);
-  json.at("classes").get_to(config.classes);
-  json.at("samples").get_to(config.samples);
-  json.at("shards").get_to(config.shards);
-  json.at("epochs").get_to(config.epochs);
-  json.at("recipe")["epochs"] = 1;
-  config.recipe = recipe_from_json(json.at("recipe"));
-  json.at("seed").get_to(config.seed);
-  json.at("precision").get_to(config.precision);
-  json.at("data_digest").get_to(config.data_digest);
-  json.at("weights_digest").get_to(config.weights_digest);
-  config.conv_algorithms_digest = json.value("conv_algorithms_digest", "");
-  return config;
-}
-
-void write_forgotten(const fs::path& folder, const std::vector<std::int32_t>& ids) {
-  const Json json{{"count", ids.size()}, {"digest", digest(ids)}, {"ids", ids}};
-  write_file_atomically(folder / forgotten_file, json.dump() + "\n");
-}
-
-std::vector<std::int32_t> read_forgotten(const fs::path& folder, int samples) {
-  const fs::path path = folder / forgotten_file;
-  const std::vector<std::byte> text = read_file(path);
-  const Json json = Json::parse(as_text(text));
-  const auto ids = json.at("ids").get<std::vector<std::int32_t>>();
-  const bool ascending = std::ranges::adjacent_find(ids, std::ranges::greater_equal()) == ids.end();
-  const bool in_range = ids.empty() || (ids.front() >= 0 && ids.back() < samples);
-  if (!ascending || !in_range || json.at("digest") != digest(ids)) {
-    throw Error(fmt::format("{}: the ids do not fit their digest; the run is damaged", path.string()));
-  }
-  return ids;
-}
-
-/// What a stage's checkpoint is made from: its predecessor, and `ids`, those of slices 1 … t that are left.
-std::string next_lineage(const std::string& before, const StageWork& work, std::span<const std::int32_t> ids) {
-  return digest(
-      fmt::format("{} stage {} {} {}", before, work.stage, work.skipped ? "skipped" : "trained", digest(ids)));
-}
-
-std::string utc_now() {
-  const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
-  std::tm utc{};
-  gmtime_r(&now, &utc);
-  std::array<char, 32> text{};
-  std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &utc);
-  return text.data();
-}
+std::string permutation_digest(const SisaPlan& plan) { return sha256_hex(std::as_bytes(plan.permutation())); }
 
 /// A folder under a temporary name that gets its real one when all is done, or vanishes.
 class FolderInTheMaking {
@@ -125,7 +42,10 @@ class FolderInTheMaking {
   FolderInTheMaking(const FolderInTheMaking&) = delete;
   FolderInTheMaking& operator=(const FolderInTheMaking&) = delete;
   const fs::path& path() const { return temporary_; }
-  void keep() { fs::rename(temporary_, folder_); }
+  void keep() {
+    fs::rename(temporary_, folder_);
+    sync_folder(folder_.has_parent_path() ? folder_.parent_path() : fs::path("."));
+  }
 
  private:
   fs::path folder_, temporary_;
@@ -139,190 +59,196 @@ fs::path without_slash(const fs::path& folder) {
 
 }  // namespace
 
-SisaRun::SisaRun(fs::path folder, SisaConfig config)
+SisaRun::SisaRun(fs::path folder, RunFacts facts)
     : folder_(std::move(folder)),
-      config_(std::move(config)),
-      plan_(make_permutation(config_.samples, config_.seed), config_.shards, config_.epochs) {}
+      facts_(std::move(facts)),
+      plan_(make_permutation(facts_.config.samples, facts_.config.seed), facts_.config.shards, facts_.config.epochs),
+      store_(folder_, facts_.config.shards, slices(), facts_.format == 1) {}
 
-SisaRun SisaRun::create(const fs::path& wanted_folder, SisaConfig config, const Dataset& dataset,
+SisaRun SisaRun::create(const fs::path& wanted_folder, TrainingConfig config, const Dataset& dataset,
                         const std::vector<std::int32_t>& excluded, const fs::path& weights, Device& device) {
   const fs::path folder = without_slash(wanted_folder);
   if (fs::exists(folder)) {
-    throw UsageError(
-        fmt::format("{} exists already; another name, --resume, or removing it would be right", folder.string()));
+    throw UsageError(fmt::format("{}: exists already; another name, or removing it, would be right", folder.string()));
   }
   check(config.recipe);
-  config.classes = dataset.classes;
-  config.samples = dataset.train.count();
-  config.data_digest = dataset.train.digest;
-  config.precision = name(device.precision());
-  if (!weights.empty()) config.weights_digest = sha256_file(weights);
-  config.conv_algorithms_digest = digest(device.given_conv_algorithms());
+  complete_config(config, dataset, weights, device);
   ModelState model(device, make_architecture(config.model, config.classes));
 
   FolderInTheMaking making(folder);
-  SisaRun run(making.path(), std::move(config));
-  run.forgotten_ = excluded;
-  run.data_folder_ = fs::absolute(dataset.folder);
-  run.made_on_ = device.description();
-  run.test_digest_ = dataset.test.digest;
-  write_file_atomically(run.folder_ / run_file, Json{{"format", 1},
-                                                     {"configuration", to_json(run.config_)},
-                                                     {"permutation_digest", digest(run.plan_.permutation())},
-                                                     {"test_data_digest", dataset.test.digest},
-                                                     {"data_folder", run.data_folder_.string()},
-                                                     {"device", run.made_on_}}
-                                                        .dump(2) +
-                                                    "\n");
-  write_forgotten(run.folder_, excluded);
+  RunFacts facts{.identity = to_json(config).dump(),
+                 .config = std::move(config),
+                 .permutation_digest = {},
+                 .test_data_digest = dataset.test.digest,
+                 .data_folder = fs::absolute(dataset.folder),
+                 .device = device.description()};
+  SisaRun run(making.path(), std::move(facts));
+  run.facts_.permutation_digest = permutation_digest(run.plan_);
+  write_run_file(run.folder_, run.facts_, device);
+  run.journal_ = std::make_shared<Journal>(run.folder_ / journal_file);
+  Json created{{"event", "created"}, {"excluded", excluded.size()}, {"ids", excluded}};
+  created.update(machine_json(device));
+  run.record(created);
   run.record_algorithms(device);
-  for (int shard = 0; shard < run.config_.shards; ++shard) {
+  for (int shard = 0; shard < run.config().shards; ++shard) {
     const RandomStream stream{
-        .seed = run.config_.seed, .purpose = purpose::initialization, .shard = static_cast<std::uint32_t>(shard)};
+        .seed = run.config().seed, .purpose = purpose::initialization, .shard = static_cast<std::uint32_t>(shard)};
     model.initialize(stream);
     if (!weights.empty()) load_start_weights(weights, model);
-    fs::create_directory(run.folder_ / fmt::format("shard-{}", shard));
-    run.save_checkpoint(shard, 0, run.lineages(shard)[0], model.state_dict());
+    run.store_.make_folder(shard);
+    run.store_.write(shard, 0, run.config().model, run.lineages(shard, excluded)[0], model.state_dict());
   }
-  run.append_to_manifest({{"event", "created"}, {"excluded", excluded.size()}, {"excluded_digest", digest(excluded)}});
   making.keep();
-  run.folder_ = folder;
-  return run;
+  return open(folder);
 }
 
 SisaRun SisaRun::open(const fs::path& folder) {
-  const fs::path path = folder / run_file;
-  if (!fs::exists(path)) {
-    throw UsageError(fmt::format("{}: no SISA run is there (no {}); train_sisa makes one", folder.string(), run_file));
+  SisaRun run = open_to_forget(folder);
+  if (const auto& lost = run.history_.lost) {
+    throw Error(
+        fmt::format("{}: an earlier version accepted a request and lost it before it was served: {}; making the "
+                    "run forget the same samples again mends it",
+                    folder.string(), lost->request));
   }
+  return run;
+}
+
+SisaRun SisaRun::open_to_forget(const fs::path& folder) {
+  RunFacts facts = read_run_file(folder);
   try {
-    const std::vector<std::byte> text = read_file(path);
-    const Json json = Json::parse(as_text(text));
-    if (json.at("format") != 1) throw Error(fmt::format("{}: written by another version", path.string()));
-    SisaRun run(folder, config_from_json(json.at("configuration")));
-    if (json.at("permutation_digest") != digest(run.plan_.permutation())) {
-      throw Error(fmt::format("{}: the permutation's digest does not fit the seed; the run is damaged", path.string()));
+    SisaRun run(folder, std::move(facts));
+    if (run.facts_.permutation_digest != permutation_digest(run.plan_)) {
+      throw Error("the permutation's digest does not fit the seed");
     }
-    run.data_folder_ = json.at("data_folder").get<std::string>();
-    run.made_on_ = json.at("device").get<std::string>();
-    run.test_digest_ = json.at("test_data_digest").get<std::string>();
-    run.forgotten_ = read_forgotten(folder, run.config_.samples);
+    run.history_ = read_history(folder, run.facts_, read_journal(folder / journal_file));
     return run;
   } catch (const UsageError& error) {  // what would be a wrong argument elsewhere is damage here
-    throw Error(fmt::format("{}: damaged: {}", path.string(), error.what()));
-  } catch (const nlohmann::json::exception& error) {
-    throw Error(fmt::format("{}: damaged: {}", path.string(), error.what()));
+    throw Error(fmt::format("{}: damaged: {}", (folder / run_file).string(), error.what()));
   }
 }
 
 void SisaRun::check_data(const Dataset& dataset) const {
-  if (dataset.train.digest != config_.data_digest) {
-    throw UsageError(fmt::format("--data {}: not the data of this run (SHA-256 {}…, the run's is {}…); {} was",
-                                 dataset.folder.string(), dataset.train.digest.substr(0, 12),
-                                 config_.data_digest.substr(0, 12), data_folder_.string()));
+  const auto refuse = [&](const std::string& how) {
+    throw UsageError(
+        fmt::format("{}: not the data of this run: {}; {} was", dataset.folder.string(), how, data_folder().string()));
+  };
+  if (dataset.train.digest != config().data_digest) {
+    refuse(fmt::format("the training part's SHA-256 is {}…, the run's {}…", dataset.train.digest.substr(0, 12),
+                       config().data_digest.substr(0, 12)));
   }
-  if (dataset.test.digest != test_digest_) {
-    throw UsageError(fmt::format("--data {}: its test part is not this run's; {} has it", dataset.folder.string(),
-                                 data_folder_.string()));
+  if (dataset.test.digest != facts_.test_data_digest) refuse("the test part is another");
+  if (!config().class_names_digest.empty() && class_names_digest(dataset) != config().class_names_digest) {
+    refuse("the classes have other names");
   }
 }
 
-fs::path SisaRun::checkpoint(int shard, int stage) const {
-  return folder_ / fmt::format("shard-{}", shard) / fmt::format("stage-{}.safetensors", stage);
+void SisaRun::lock() {
+  if (journal_) return;
+  const auto journal = std::make_shared<Journal>(folder_ / journal_file);
+  history_ = read_history(folder_, facts_, journal->lines());                        // it may have changed since open()
+  if (facts_.format == 1 && history_.adopted) fs::remove(folder_ / forgotten_file);  // where a crash came before that
+  journal_ = journal;
 }
 
-fs::path SisaRun::state_file(int shard, int stage) const {
-  return folder_ / fmt::format("shard-{}", shard) / fmt::format("stage-{}.state.safetensors", stage);
+void SisaRun::adopt(const std::vector<std::int32_t>& ids, const Json& request) {
+  if (history_.adopted) return;
+  Json entry{{"event", "adopted"}, {"ids", ids}};
+  if (!request.is_null()) entry["request"] = request;
+  record(entry);
+  fs::remove(folder_ / forgotten_file);
 }
 
-std::vector<std::string> SisaRun::lineages(int shard) const {
-  const int slices = static_cast<int>(config_.epochs.size());
-  const SisaWork all = plan_.training(forgotten_);
-  std::vector<std::string> lineage{digest(fmt::format("{} shard {}", to_json(config_).dump(), shard))};
-  for (int t = 1; t <= slices; ++t) {
-    lineage.push_back(
-        next_lineage(lineage.back(), all.shards[shard].stages[t - 1], plan_.stage_ids(shard, t, forgotten_)));
+void SisaRun::record(const Json& entry) {
+  journal_->append(entry);
+  history_ = read_history(folder_, facts_, journal_->lines());
+}
+
+const Recipe& SisaRun::recipe_of(int shard, int stage) const {
+  const auto found = history_.recipes.find({shard, stage});
+  return found == history_.recipes.end() ? config().recipe : found->second.recipe;
+}
+
+std::vector<std::string> SisaRun::lineages(int shard, const std::vector<std::int32_t>& forgotten) const {
+  std::vector<std::string> lineage{sha256_hex(fmt::format("{} shard {}", facts_.identity, shard))};
+  const SisaWork all = plan_.training(forgotten);
+  for (const StageWork& stage : all.shards[shard].stages) {
+    // What a checkpoint is made from: its predecessor, and the ids of slices 1 … t that are left.
+    std::string text =
+        fmt::format("{} stage {} {} {}", lineage.back(), stage.stage, stage.skipped ? "skipped" : "trained",
+                    ids_digest(plan_.stage_ids(shard, stage.stage, forgotten)));
+    const auto recipe = history_.recipes.find({shard, stage.stage});
+    if (!stage.skipped && recipe != history_.recipes.end()) text += " recipe " + recipe->second.text;
+    lineage.push_back(sha256_hex(text));
   }
   return lineage;
 }
 
-int SisaRun::valid_checkpoints(int shard) const {
-  const auto lineage_of = [](const fs::path& path) -> std::string {
-    try {
-      return read_safetensors(path).metadata[lineage_key];
-    } catch (const Error&) {  // missing or damaged: made again
-      return "";
+std::vector<SisaRun::Damage> SisaRun::find_damage() const {
+  std::vector<Damage> damage;
+  for (int shard = 0; shard < config().shards; ++shard) {
+    for (int stage = 0; stage <= slices(); ++stage) {
+      try {
+        if (fs::exists(store_.state(shard, stage))) store_.check_state(shard, stage);
+      } catch (const Error& error) {
+        damage.push_back({.shard = shard, .stage = slices() + 1, .what = error.what()});
+      }
+      try {
+        if (fs::exists(store_.checkpoint(shard, stage))) (void)store_.read(shard, stage);
+      } catch (const Error& error) {
+        if (stage == 0) {
+          throw Error(
+              fmt::format("{}; what every stage of the shard began from cannot be made again: a copy of the file "
+                          "from before the damage, or a new run, would be right",
+                          error.what()));
+        }
+        damage.push_back({.shard = shard, .stage = stage, .what = error.what()});
+      }
     }
-  };
-  int valid = 0;
-  for (const std::string& lineage : lineages(shard)) {
-    if (lineage_of(checkpoint(shard, valid)) != lineage) break;
-    ++valid;
   }
-  if (valid == 0) {
-    throw Error(fmt::format("{}: missing, damaged or not of this run; the run cannot be completed",
-                            checkpoint(shard, 0).string()));
-  }
-  return valid;
+  return damage;
 }
 
-void SisaRun::remove_what_is_not_valid() const {
-  for (int shard = 0; shard < config_.shards; ++shard) {
-    const int valid = valid_checkpoints(shard);
+SisaWork SisaRun::work(const std::vector<std::int32_t>& ids, const std::vector<Damage>& damage) const {
+  SisaWork work = plan_.request(forgotten(), ids);
+  const SisaWork all = plan_.training(work.forgotten);
+  for (ShardWork& shard : work.shards) {
+    int valid = 0;
+    for (const std::string& lineage : lineages(shard.shard, work.forgotten)) {
+      const auto header = store_.header(shard.shard, valid);
+      if (!header || header->lineage != lineage) break;
+      ++valid;
+    }
+    for (const Damage& damaged : damage) {
+      if (damaged.shard == shard.shard) valid = std::min(valid, damaged.stage);
+    }
+    if (valid == 0) {
+      throw Error(
+          fmt::format("{}: missing, damaged or not of this run, and cannot be made again; a copy of the file "
+                      "from before, or a new run, would be right",
+                      checkpoint(shard.shard, 0).string()));
+    }
+    shard.stages = all.shards[shard.shard].stages;
+    std::erase_if(shard.stages, [&](const StageWork& stage) { return stage.stage < valid; });
+    shard.first_stage = shard.stages.empty() ? 0 : valid;
+  }
+  return work;
+}
+
+void SisaRun::remove_stale(const SisaWork& work) const {
+  for (const ShardWork& shard : work.shards) {
+    const int valid = shard.nothing_to_do() ? slices() + 1 : shard.first_stage;
     std::set<fs::path> kept;
-    for (int stage = 0; stage < valid; ++stage) kept.insert(checkpoint(shard, stage));
-    if (valid <= static_cast<int>(config_.epochs.size())) {
-      const fs::path state = state_file(shard, valid);
-      if (is_training_state(state, lineages(shard)[valid])) kept.insert(state);
+    for (int stage = 0; stage < valid; ++stage) kept.insert(checkpoint(shard.shard, stage));
+    const fs::path state = store_.state(shard.shard, valid);
+    if (valid <= slices() && is_training_state(state, lineages(shard.shard, work.forgotten)[valid])) {
+      try {
+        store_.check_state(shard.shard, valid);
+        kept.insert(state);
+      } catch (const Error&) {  // damaged: the stage is made from its beginning
+      }
     }
-    std::vector<fs::path> stale;
-    for (const fs::directory_entry& entry : fs::directory_iterator(checkpoint(shard, 0).parent_path())) {
-      if (!kept.contains(entry.path())) stale.push_back(entry.path());
-    }
-    for (const fs::path& path : stale) fs::remove_all(path);
+    store_.remove_all_but(shard.shard, kept);
   }
-}
-
-std::shared_ptr<void> SisaRun::lock() {
-  const fs::path path = folder_ / run_file;
-  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file < 0) throw Error(fmt::format("{}: {}", path.string(), std::strerror(errno)));
-  std::shared_ptr<void> held(this, [file](void*) { ::close(file); });  // not null, so that it counts as held
-  if (::flock(file, LOCK_EX | LOCK_NB) != 0) {
-    throw Error(fmt::format("{}: another program works on this run; when it is done, try again", folder_.string()));
-  }
-  forgotten_ = read_forgotten(folder_, config_.samples);  // it may have changed since open()
-  return held;
-}
-
-void SisaRun::save_checkpoint(int shard, int stage, const std::string& lineage, StateDict state) const {
-  state.metadata = {{"format", "pt"}, {"model", config_.model}, {lineage_key, lineage}};
-  write_safetensors(checkpoint(shard, stage), state);
-}
-
-void SisaRun::append_to_manifest(Json entry) const {
-  Json line{{"time", utc_now()}};
-  line.update(entry);
-  const std::string text = line.dump() + "\n";
-  const fs::path path = folder_ / manifest_file;
-  const auto fail = [&](int error) {
-    throw Error(fmt::format("{}: cannot be written: {}", path.string(), std::strerror(error)));
-  };
-  const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-  if (file < 0) fail(errno);
-  const std::shared_ptr<void> closer(nullptr, [file](void*) { ::close(file); });
-  const ssize_t written = ::write(file, text.data(), text.size());
-  if (written < 0) fail(errno);
-  if (written != static_cast<ssize_t>(text.size())) fail(ENOSPC);
-  if (::fsync(file) != 0) fail(errno);
-}
-
-bool SisaRun::manifest_ends_completed() const {
-  const std::vector<std::byte> file = read_file(folder_ / manifest_file);
-  std::string_view text = as_text(file);
-  if (text.ends_with('\n')) text.remove_suffix(1);
-  const Json last = Json::parse(text.substr(text.rfind('\n') + 1), nullptr, false);
-  return last.is_object() && last.value("event", "") == "completed";
 }
 
 void SisaRun::use_recorded_algorithms(Device& device) const {
@@ -335,30 +261,39 @@ void SisaRun::record_algorithms(const Device& device) const {
     write_conv_algorithms(folder_ / conv_algorithms_file, device.conv_algorithms(), device.description());
 }
 
-SisaWork SisaRun::pending() const {
-  SisaWork work = plan_.training(forgotten_);
-  for (ShardWork& shard : work.shards) {
-    const int valid = valid_checkpoints(shard.shard);
-    std::erase_if(shard.stages, [&](const StageWork& stage) { return stage.stage < valid; });
-    shard.first_stage = shard.stages.empty() ? 0 : valid;
+void SisaRun::forget(const std::vector<std::int32_t>& ids, const Json& request) {
+  lock();
+  const SisaWork asked = plan_.request(forgotten(), ids);
+  require_something_retained(config().samples, asked.forgotten);
+  if (history_.lost && ids_digest(asked.forgotten) != history_.lost->forgotten_digest) {
+    throw UsageError(fmt::format("{}: these are not the samples of the request that an earlier version lost: {}",
+                                 folder_.string(), history_.lost->request));
   }
-  return work;
+  if (history_.lost) {
+    // In one line, so that there is no moment at which the request is lost again.
+    adopt(asked.forgotten, request);
+  } else {
+    adopt(forgotten());
+    record({{"event", "forget"},
+            {"request", request},
+            {"ids", ids},
+            {"newly_forgotten", asked.newly_forgotten},
+            {"forgotten_in_all", asked.forgotten.size()}});
+  }
+  remove_stale(work());
 }
 
-void SisaRun::forget(const std::vector<std::int32_t>& ids, const Json& request) {
-  if (!lock_) lock_ = lock();
-  std::vector<std::int32_t> all;
-  std::ranges::set_union(forgotten_, ids, std::back_inserter(all));
-  require_something_retained(config_.samples, all);
-  append_to_manifest({{"event", "forget"},
-                      {"request", request},
-                      {"ids", ids.size()},
-                      {"ids_digest", digest(ids)},
-                      {"forgotten_in_all", all.size()},
-                      {"forgotten_digest", digest(all)}});
-  write_forgotten(folder_, all);
-  forgotten_ = std::move(all);
-  remove_what_is_not_valid();
+void SisaRun::change_recipe(const SisaWork& work, const Recipe& recipe) {
+  lock();
+  check(recipe);
+  Json stages = Json::array();
+  for (const ShardWork& shard : work.shards) {
+    for (const StageWork& stage : shard.stages) {
+      if (!stage.skipped) stages.push_back(Json::array({shard.shard, stage.stage}));
+    }
+  }
+  adopt(forgotten());
+  record({{"event", "recipe"}, {"stages", stages}, {"recipe", recipe_json(recipe)}});
 }
 
 SisaRun::Cost& SisaRun::Cost::operator+=(const Cost& other) {
@@ -371,86 +306,113 @@ SisaRun::Cost SisaRun::train_stage(const StageWork& work, int shard, const std::
                                    ModelState& model, Observer& observer) const {
   Cost cost;
   if (!work.skipped) {
-    TrainingJob job{
-        .recipe = config_.recipe,
-        .stream = {.seed = config_.seed,
-                   .shard = static_cast<std::uint32_t>(shard),
-                   .stage = static_cast<std::uint32_t>(work.stage)},
-        .what = fmt::format("shard {} of {}, stage {} of {}", shard, config_.shards, work.stage, config_.epochs.size()),
-        .state_file = state_file(shard, work.stage),
-        .identity = lineage};
+    TrainingJob job{.recipe = recipe_of(shard, work.stage),
+                    .stream = {.seed = config().seed,
+                               .shard = static_cast<std::uint32_t>(shard),
+                               .stage = static_cast<std::uint32_t>(work.stage)},
+                    .what = fmt::format("shard {} of {}, stage {} of {}", shard, config().shards, work.stage, slices()),
+                    .state_file = store_.state(shard, work.stage),
+                    .identity = lineage};
     job.recipe.epochs = work.epochs;
-    CrossEntropy objective(images, plan_.stage_ids(shard, work.stage, forgotten_), job.recipe.batch);
+    CrossEntropy objective(images, plan_.stage_ids(shard, work.stage, forgotten()), job.recipe.batch);
     const TrainingResult result = train(model, objective, job, observer);
     cost = {.sample_passes = result.sample_passes, .train_seconds = result.seconds};
   }
-  save_checkpoint(shard, work.stage, lineage, model.state_dict());
-  fs::remove(state_file(shard, work.stage));
+  store_.write(shard, work.stage, config().model, lineage, model.state_dict());
+  store_.remove_state(shard, work.stage);
   return cost;
 }
 
-SisaRun::Cost SisaRun::complete(const Dataset& dataset, Device& device, Observer& observer) {
-  const std::shared_ptr<void> held = lock_ ? std::exchange(lock_, nullptr) : lock();
-  check_data(dataset);
-  if (config_.precision != name(device.precision())) {
-    throw UsageError(fmt::format("--precision {}: the run is in {}", name(device.precision()), config_.precision));
-  }
-  use_recorded_algorithms(device);
-  remove_what_is_not_valid();
-  const SisaWork work = pending();
-  ModelState model(device, make_architecture(config_.model, config_.classes));
+SisaRun::Cost SisaRun::train_shards(const SisaWork& work, const Dataset& dataset, Device& device, Observer& observer) {
+  ModelState model(device, make_architecture(config().model, config().classes));
   const ImageSet images(device, dataset.train.pixels, dataset.train.labels, dataset.normalization);
   Cost total;
   const auto cost_entry = [&](const char* event) {
-    return Json{{"event", event},
-                {"sample_passes", total.sample_passes},
-                {"train_seconds", total.train_seconds},
-                {"device", device.description()}};
+    Json entry{{"event", event}, {"sample_passes", total.sample_passes}, {"train_seconds", total.train_seconds}};
+    entry.update(machine_json(device));
+    return entry;
   };
-  bool anything = false;
   try {
     for (const ShardWork& shard : work.shards) {
       if (shard.nothing_to_do()) continue;
-      anything = true;
-      const std::vector<std::string> lineage = lineages(shard.shard);
-      model.load_state_dict(read_safetensors(checkpoint(shard.shard, shard.first_stage - 1)));
+      const std::vector<std::string> lineage = lineages(shard.shard, forgotten());
+      model.load_state_dict(store_.read(shard.shard, shard.first_stage - 1));
       for (const StageWork& stage : shard.stages) {
         total += train_stage(stage, shard.shard, lineage[stage.stage], images, model, observer);
         record_algorithms(device);
       }
     }
   } catch (const Interrupted&) {
-    append_to_manifest(cost_entry("interrupted"));
+    record(cost_entry("interrupted"));
     throw;
   }
-  if (anything || !manifest_ends_completed()) {
-    Json entry = cost_entry("completed");
-    entry["forgotten_in_all"] = forgotten_.size();
-    entry["forgotten_digest"] = digest(forgotten_);
-    for (int shard = 0; shard < config_.shards; ++shard) {
-      const int slices = static_cast<int>(config_.epochs.size());
-      entry["final_checkpoints"][fmt::format("shard-{}", shard)] = sha256_file(checkpoint(shard, slices));
-    }
-    append_to_manifest(entry);
+  Json entry = cost_entry("completed");
+  entry["forgotten_in_all"] = forgotten().size();
+  for (int shard = 0; shard < config().shards; ++shard) {
+    const auto header = store_.header(shard, slices());
+    entry["final_checkpoints"][fmt::format("shard-{}", shard)] = header ? header->digest : "";
   }
+  record(entry);
   return total;
+}
+
+SisaRun::Cost SisaRun::complete(const Dataset& dataset, Device& device, Observer& observer) {
+  lock();
+  return carry_out(work(), dataset, device, observer);
+}
+
+SisaRun::Cost SisaRun::carry_out(const SisaWork& work, const Dataset& dataset, Device& device, Observer& observer) {
+  lock();
+  struct Unlock {
+    std::shared_ptr<Journal>& journal;
+    ~Unlock() { journal.reset(); }
+  } const unlock{journal_};
+  if (work.forgotten != forgotten()) {
+    throw Error(fmt::format("{}: another program has changed the run meanwhile; try again", folder_.string()));
+  }
+  check_data(dataset);
+  if (config().precision != name(device.precision())) {
+    throw UsageError(fmt::format("the precision is {}, the run's is {}", name(device.precision()), config().precision));
+  }
+  use_recorded_algorithms(device);
+  if (work.nothing_to_do() && history_.completed) {
+    remove_stale(work);
+    return {};
+  }
+  adopt(forgotten());
+  remove_stale(work);
+  return train_shards(work, dataset, device, observer);
 }
 
 std::vector<int> SisaRun::live_shards() const {
   std::vector<int> live;
-  for (const ShardWork& shard : plan_.training(forgotten_).shards) {
+  for (const ShardWork& shard : plan_.training(forgotten()).shards) {
     if (shard.samples > 0) live.push_back(shard.shard);
   }
   return live;
 }
 
 void SisaRun::load_shard(int shard, ModelState& model) const {
-  const int slices = static_cast<int>(config_.epochs.size());
-  if (valid_checkpoints(shard) <= slices) {
-    throw Error(fmt::format("{}: shard {} is not finished; train_sisa --out {} --resume finishes it", folder_.string(),
-                            shard, folder_.string()));
+  const auto header = store_.header(shard, slices());
+  if (!header || header->lineage != lineages(shard, forgotten()).back()) {
+    throw Error(
+        fmt::format("{}: shard {} is not finished: its last checkpoint is missing, damaged or has seen what is "
+                    "forgotten",
+                    folder_.string(), shard));
   }
-  model.load_state_dict(read_safetensors(checkpoint(shard, slices)));
+  model.load_state_dict(store_.read(shard, slices()));
+}
+
+std::vector<fs::path> SisaRun::foreign_files() const {
+  std::set<fs::path> own{run_file, journal_file, conv_algorithms_file};
+  if (!history_.adopted) own.insert(forgotten_file);
+  for (int shard = 0; shard < config().shards; ++shard) own.insert(fmt::format("shard-{}", shard));
+  std::vector<fs::path> found = store_.foreign();
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder_)) {
+    if (!own.contains(entry.path().filename())) found.push_back(entry.path());
+  }
+  std::ranges::sort(found);
+  return found;
 }
 
 }  // namespace nepenthe

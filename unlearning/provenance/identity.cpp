@@ -1,0 +1,166 @@
+#include "unlearning/provenance/identity.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <string_view>
+
+#include "engine/base/error.h"
+#include "engine/base/file.h"
+#include "engine/conv_algorithms_file.h"
+#include "kernels/libraries.h"
+#include "kernels/optimizers.h"
+#include "kernels/shapes.h"
+
+namespace nepenthe {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+/// What a field says that is not there. Part of the format: fields may join, none may change.
+const Json& defaults() {
+  static const Json json = Json::parse(R"({
+    "recipe": {}, "seed": 1, "precision": "fp32", "instruction_set": "", "class_names_digest": "",
+    "left_out_digest": "", "weights_digest": "", "conv_algorithms_digest": "", "constants": {}
+  })");
+  return json;
+}
+const Json& recipe_defaults() {
+  static const Json json = Json::parse(R"({
+    "batch": 128, "optimizer": "sgd", "lr": 0.1, "fc_lr": null, "momentum": 0.9, "nesterov": true, "dampening": 0.0,
+    "weight_decay": 0.0005, "schedule": "cosine", "augment": true
+  })");
+  return json;
+}
+constexpr std::string_view required[] = {"model", "classes", "samples", "shards", "epochs", "data_digest"};
+
+void remove_defaults(Json& json, const Json& standard) {
+  for (const auto& [key, value] : standard.items()) {
+    if (json.contains(key) && json.at(key) == value) json.erase(key);
+  }
+}
+
+/// The code's own constants where they are no longer those that the format began with.
+Json changed_constants() {
+  Json json = Json::object();
+  const auto add = [&json](const char* name, float now, float then) {
+    if (now != then) json[name] = now;
+  };
+  const kernels::AdamSettings adam{};
+  add("adam_beta1", adam.beta1, 0.9F);
+  add("adam_beta2", adam.beta2, 0.999F);
+  add("adam_eps", adam.eps, 1e-8F);
+  const kernels::BatchNormShape batch_norm{};
+  add("batch_norm_eps", batch_norm.eps, 1e-5F);
+  add("batch_norm_momentum", batch_norm.momentum, 0.1F);
+  return json;
+}
+
+/// `standard` with what `json` says otherwise.
+Json with_defaults(const Json& json, const Json& standard, std::span<const std::string_view> others) {
+  Json all = standard;
+  for (const auto& [key, value] : json.items()) {
+    if (!standard.contains(key) && std::ranges::find(others, key) == others.end()) {
+      throw Error(
+          fmt::format("the configuration has a field \"{}\" that this version does not know: a newer one wrote "
+                      "it and can read it",
+                      key));
+    }
+    all[key] = value;
+  }
+  return all;
+}
+
+}  // namespace
+
+void complete_config(TrainingConfig& config, const Dataset& dataset, const std::filesystem::path& weights,
+                     const Device& device) {
+  config.classes = dataset.classes;
+  config.samples = dataset.train.count();
+  config.data_digest = dataset.train.digest;
+  config.class_names_digest = class_names_digest(dataset);
+  config.precision = name(device.precision());
+  config.isa = device.isa();
+  config.weights_digest = weights.empty() ? "" : sha256_file(weights);
+  config.conv_algorithms_digest = digest(device.given_conv_algorithms());
+}
+
+Json to_json(const TrainingConfig& config) {
+  Json json{{"model", config.model},
+            {"classes", config.classes},
+            {"samples", config.samples},
+            {"shards", config.shards},
+            {"epochs", config.epochs},
+            {"recipe", recipe_json(config.recipe)},
+            {"seed", config.seed},
+            {"precision", config.precision},
+            {"instruction_set", config.isa ? name(*config.isa) : ""},
+            {"data_digest", config.data_digest},
+            {"class_names_digest", config.class_names_digest},
+            {"left_out_digest", config.left_out_digest},
+            {"weights_digest", config.weights_digest},
+            {"conv_algorithms_digest", config.conv_algorithms_digest},
+            {"constants", changed_constants()}};
+  remove_defaults(json, defaults());
+  return json;
+}
+
+TrainingConfig config_from_json(const Json& given) {
+  const Json json = with_defaults(given, defaults(), required);
+  if (json.at("constants") != changed_constants()) {
+    throw Error(fmt::format("the configuration has constants {}, this version computes with {}: another one wrote it",
+                            json.at("constants").dump(), changed_constants().dump()));
+  }
+  TrainingConfig config;
+  json.at("model").get_to(config.model);
+  json.at("classes").get_to(config.classes);
+  json.at("samples").get_to(config.samples);
+  json.at("shards").get_to(config.shards);
+  json.at("epochs").get_to(config.epochs);
+  config.recipe = recipe_of_json(json.at("recipe"));
+  json.at("seed").get_to(config.seed);
+  json.at("precision").get_to(config.precision);
+  config.isa = kernels::isa_named(json.at("instruction_set").get<std::string>());
+  json.at("data_digest").get_to(config.data_digest);
+  json.at("class_names_digest").get_to(config.class_names_digest);
+  json.at("left_out_digest").get_to(config.left_out_digest);
+  json.at("weights_digest").get_to(config.weights_digest);
+  json.at("conv_algorithms_digest").get_to(config.conv_algorithms_digest);
+  return config;
+}
+
+Json recipe_json(const Recipe& recipe) {
+  Json json = to_json(recipe);
+  json.erase("epochs");
+  remove_defaults(json, recipe_defaults());
+  return json;
+}
+
+Recipe recipe_of_json(const Json& json) {
+  Json all = with_defaults(json, recipe_defaults(), {});
+  all["epochs"] = 1;
+  return recipe_from_json(all);
+}
+
+Json machine_json(const Device& device) {
+  // cuDNN's version stands in the description.
+  return {{"device", device.description()}, {"libraries", {{"oneDNN", kernels::onednn_version()}}}};
+}
+
+std::optional<kernels::Isa> isa_in(const std::string& description) {
+  for (const kernels::Isa isa : {kernels::Isa::v2, kernels::Isa::v3, kernels::Isa::v4}) {
+    if (description.ends_with(fmt::format(", {})", name(isa)))) return isa;
+  }
+  return std::nullopt;
+}
+
+std::string class_names_digest(const Dataset& dataset) {
+  const Json names = Json::array({dataset.class_names, dataset.coarse_class_names});
+  return sha256_hex(names.dump(-1, ' ', false, Json::error_handler_t::replace));
+}
+
+std::string ids_digest(const std::vector<std::int32_t>& ids) { return sha256_hex(std::as_bytes(std::span(ids))); }
+
+}  // namespace nepenthe
