@@ -200,6 +200,17 @@ TEST_CASE("links and foreign files: named, never followed, never removed") {
   CHECK(fs::exists(run / "keep.pt"));
   CHECK_FALSE(fs::exists(run / "shard-0" / ".stage-2.safetensors.12-3.tmp"));
 
+  // The state of a stage to make is none of those: it would be written through.
+  world().copy();
+  fs::remove(run / "shard-1/stage-2.safetensors");
+  spill(world().root / "elsewhere", "mine");
+  fs::create_symlink(world().root / "elsewhere", run / "shard-1/stage-2.state.safetensors");
+  const Outcome linked_state = world().run("unlearn_sisa --run run --resume");
+  CHECK(linked_state.exit_code == 1);
+  CHECK(says(linked_state, "stage-2.state.safetensors: is a symbolic link"));
+  CHECK(slurp(world().root / "elsewhere") == "mine");
+  fs::remove(world().root / "elsewhere");
+
   for (const std::string name : {"shard-1", "shard-1/stage-2.safetensors", "manifest.jsonl"}) {
     CAPTURE(name);
     const fs::path linked = world().copy() / name;
@@ -246,6 +257,24 @@ TEST_CASE("a redo that diverges leaves the request pending, and another recipe s
   CHECK(shard_files(at_once) == served);
   CHECK(world().run("unlearn_sisa --run run --resume --lr 0.3").exit_code == 2);  // nothing is left to make
   CHECK(world().run("unlearn_sisa --run run --forget range:0-1 --lr 0.3").exit_code == 2);
+}
+
+TEST_CASE("a run goes on with the instruction set that made it, unless another is asked for") {
+  const std::string v2 = "NEPENTHE_ISA=x86-64-v2";
+  const std::string train = "train_sisa --data data --model resnet20 --shards 2 --slices 2 --epochs 1,1 --batch 16 ";
+  CHECK(world().run(train + "--out v2", v2).exit_code == 0);
+  CHECK(world().run(train + "--out v2-without --exclude range:12-13", v2).exit_code == 0);
+  CHECK(shard_files(world().root / "v2") != shard_files(world().root / "whole"));
+  const Outcome forgot = world().run("unlearn_sisa --run v2 --forget range:12-13");
+  CHECK(forgot.exit_code == 0);
+  CHECK(forgot.error.empty());
+  CHECK(shard_files(world().root / "v2") == shard_files(world().root / "v2-without"));
+  world().copy();
+  const Outcome asked = world().run("unlearn_sisa --run run --forget range:12-13", v2);
+  CHECK(asked.exit_code == 0);
+  CHECK((asked.error.empty() || says(asked, "note: the run was made on")));
+  CHECK(asked.error.empty() == (read_run_file(world().root / "run").config.isa == kernels::Isa::v2));
+  CHECK(world().run("eval_model --run v2").error.empty());
 }
 
 TEST_CASE("the plan that is shown is the plan that is carried out") {

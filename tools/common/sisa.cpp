@@ -77,7 +77,7 @@ SisaRun::Cost carry_out(SisaRun& run, const SisaWork& work, const Dataset& datas
         fmt::format("{}; train_sisa --out {} --resume continues", interrupted.what(), run.folder().string()));
   } catch (const Diverged& diverged) {
     throw Error(
-        fmt::format("{}; what was left to do still is: {} --lr N (or another of a recipe's options) gives the "
+        fmt::format("{}; the run still has it to do, and {} --lr N (or another option of the recipe) gives the "
                     "stages left to make another recipe",
                     diverged.what(), resume_command(run.folder())));
   } catch (const Error& error) {

@@ -257,8 +257,10 @@ void SisaRun::use_recorded_algorithms(Device& device) const {
 }
 
 void SisaRun::record_algorithms(const Device& device) const {
-  if (!device.conv_algorithms().empty())
-    write_conv_algorithms(folder_ / conv_algorithms_file, device.conv_algorithms(), device.description());
+  if (device.conv_algorithms().empty()) return;
+  const fs::path file = folder_ / conv_algorithms_file;
+  if (fs::is_symlink(fs::symlink_status(file))) throw Error(fmt::format("{}: is a symbolic link", file.string()));
+  write_conv_algorithms(file, device.conv_algorithms(), device.description());
 }
 
 void SisaRun::forget(const std::vector<std::int32_t>& ids, const Json& request) {
@@ -314,6 +316,7 @@ SisaRun::Cost SisaRun::train_stage(const StageWork& work, int shard, const std::
                     .state_file = store_.state(shard, work.stage),
                     .identity = lineage};
     job.recipe.epochs = work.epochs;
+    CheckpointStore::refuse_link(job.state_file);
     CrossEntropy objective(images, plan_.stage_ids(shard, work.stage, forgotten()), job.recipe.batch);
     const TrainingResult result = train(model, objective, job, observer);
     cost = {.sample_passes = result.sample_passes, .train_seconds = result.seconds};

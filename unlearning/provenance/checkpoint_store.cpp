@@ -34,7 +34,7 @@ fs::path CheckpointStore::state(int shard, int stage) const {
   return shard_folder(shard) / fmt::format("stage-{}{}", stage, state_ending);
 }
 
-void CheckpointStore::refuse_link(const fs::path& file) const {
+void CheckpointStore::refuse_link(const fs::path& file) {
   for (const fs::path& path : {file.parent_path(), file}) {
     if (fs::is_symlink(fs::symlink_status(path))) {
       throw Error(

@@ -43,6 +43,9 @@ class CheckpointStore {
   /// Removes what the store itself once wrote into a shard's folder, other than `kept`.
   void remove_all_but(int shard, const std::set<std::filesystem::path>& kept) const;
 
+  /// Throws Error where `file` or the folder it lies in is a symbolic link.
+  static void refuse_link(const std::filesystem::path& file);
+
   /// Whether a file is one that the store, or a write of it that a crash ended, may have left.
   bool is_own(const std::filesystem::path& file) const;
   /// What lies in the shards' folders and is not the store's.
@@ -50,8 +53,6 @@ class CheckpointStore {
 
  private:
   std::filesystem::path shard_folder(int shard) const;
-  /// Throws Error where `file` or its folder is a symbolic link.
-  void refuse_link(const std::filesystem::path& file) const;
 
   std::filesystem::path folder_;
   int shards_, stages_;

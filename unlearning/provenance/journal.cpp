@@ -139,6 +139,8 @@ void Journal::append(const Json& entry) {
   line.update(entry);
   seal(line, lines_.last_digest);
   const std::string text = line.dump();
+  // Whatever an append before this one left behind when it failed.
+  if (::ftruncate(file_, lines_.bytes) != 0) fail(path_, "write", errno);
   // The break goes last and by itself: where it is, what is before it is durable.
   if (!write_all(file_, text) || ::fsync(file_) != 0 || !write_all(file_, "\n") || ::fsync(file_) != 0) {
     const int error = errno;
