@@ -22,11 +22,6 @@ namespace fs = std::filesystem;
 constexpr std::size_t picture_bytes = 3 * 32 * 32;
 constexpr std::size_t most_classes = 256;  // labels are bytes
 
-constexpr Normalization cifar100_normalization = {.mean = {0.5070F, 0.4865F, 0.4409F},
-                                                  .std = {0.2673F, 0.2564F, 0.2761F}};
-constexpr Normalization cifar10_normalization = {.mean = {0.4914F, 0.4822F, 0.4465F},
-                                                 .std = {0.2470F, 0.2435F, 0.2616F}};
-
 template <class... Args>
 [[noreturn]] void fail(const fs::path& file, fmt::format_string<Args...> what, Args&&... args) {
   throw Error(fmt::format("{}: {}", file.string(), fmt::format(what, std::forward<Args>(args)...)));

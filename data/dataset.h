@@ -10,6 +10,12 @@
 
 namespace nepenthe {
 
+/// The data sets' own means and deviations, of values in [0, 1] (STUDY §1).
+inline constexpr Normalization cifar100_normalization = {.mean = {0.5070F, 0.4865F, 0.4409F},
+                                                         .std = {0.2673F, 0.2564F, 0.2761F}};
+inline constexpr Normalization cifar10_normalization = {.mean = {0.4914F, 0.4822F, 0.4465F},
+                                                        .std = {0.2470F, 0.2435F, 0.2616F}};
+
 /// One split: `count` pictures of 3×32×32 bytes, planar (R, G, B planes, row major), with their labels.
 struct Split {
   std::vector<std::uint8_t> pixels;         // (count, 3, 32, 32)

@@ -45,8 +45,7 @@ kernels::ConvAlgorithms read_conv_algorithms(const std::filesystem::path& file) 
     }
     return algorithms;
   } catch (const std::exception& error) {  // of JSON, or of a knob that is no number
-    throw Error(fmt::format("{}: not a file of convolution algorithms: {}; tune_convolutions writes one", file.string(),
-                            error.what()));
+    throw Error(fmt::format("{}: not a file of convolution algorithms: {}", file.string(), error.what()));
   }
 }
 

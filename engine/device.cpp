@@ -10,7 +10,7 @@ namespace {
 
 kernels::Exec open_cpu(const DeviceSettings& settings) {
   if (settings.precision != Precision::fp32) {
-    throw UsageError(fmt::format("--precision {}: the CPU backend computes in fp32 only", name(settings.precision)));
+    throw UsageError(fmt::format("precision {}: the CPU backend computes in fp32 only", name(settings.precision)));
   }
   try {
     return kernels::CpuExec(settings.threads, settings.isa);
@@ -33,13 +33,13 @@ kernels::Exec open_exec(const DeviceSettings& settings, std::string& reason) {
     try {
       return open_cuda(settings);
     } catch (const std::bad_alloc&) {
-      throw Error("--device cuda: the GPU's memory is full; other programs hold it");
+      throw Error("device cuda: the GPU's memory is full; other programs hold it");
     } catch (const std::runtime_error& error) {
-      throw Error(fmt::format("--device cuda: {}; --device cpu or auto would run on the CPU", error.what()));
+      throw Error(fmt::format("device cuda: {}; cpu or auto would run on the CPU", error.what()));
     }
   }
   if (settings.kind != "auto") {
-    throw UsageError(fmt::format("--device {}: no such device; auto, cpu and cuda are", settings.kind));
+    throw UsageError(fmt::format("device {}: no such device; auto, cpu and cuda are", settings.kind));
   }
   try {
     kernels::Exec exec = open_cuda(settings);
@@ -99,8 +99,9 @@ void Device::use_conv_algorithms(const kernels::ConvAlgorithms& algorithms) {
   for (const auto& [convolution, algorithm] : algorithms) {
     const auto given = settings_.conv_algorithms.find(convolution);
     if (given != settings_.conv_algorithms.end() && given->second != algorithm) {
-      throw UsageError(
-          fmt::format("--conv-algorithms: another algorithm for \"{}\" than the run's; leave it out", convolution));
+      throw UsageError(fmt::format(
+          "another convolution algorithm for \"{}\" is given than the run's own; without it the run's is used",
+          convolution));
     }
   }
   std::visit([&](auto& exec) { kernels::use_conv_algorithms(exec, algorithms); }, exec_);
@@ -108,7 +109,7 @@ void Device::use_conv_algorithms(const kernels::ConvAlgorithms& algorithms) {
 
 void Device::measure_conv_algorithms() {
   if (!std::visit([](auto& exec) { return kernels::measure_conv_algorithms(exec); }, exec_)) {
-    throw Error("algorithms are cuDNN's: there are none to measure on the CPU; --device cuda is needed");
+    throw Error("convolution algorithms are cuDNN's: there are none to measure on the CPU; a GPU is needed");
   }
 }
 

@@ -69,7 +69,7 @@ TEST_CASE("programs: no usable GPU is one line and exit 1, and leaves nothing be
     const Result result = run(environment, train(""));
     CAPTURE(result.errors);
     CHECK(result.exit_code == 1);
-    CHECK(result.errors.starts_with("error: --device cuda: "));
+    CHECK(result.errors.starts_with("error: device cuda: "));
     CHECK(result.errors.find(message) != std::string::npos);
     CHECK(one_line(result.errors));
     CHECK_FALSE(fs::exists(folder() / "out.safetensors"));
@@ -85,7 +85,7 @@ TEST_CASE("programs: too little GPU memory says how much is needed and which bat
   std::smatch match;
   const std::regex expected(
       "error: training resnet20 with a batch of 200 needs about (\\d+) MiB of GPU memory, (\\d+) MiB "
-      "are to be had; --batch (\\d+) would fit\n");
+      "are to be had; a batch of (\\d+) would fit\n");
   REQUIRE(std::regex_match(result.errors, match, expected));
   CHECK(std::stoi(match[1]) > std::stoi(match[2]));
   const int fitting = std::stoi(match[3]);

@@ -55,6 +55,13 @@ Json changed_constants() {
   const kernels::BatchNormShape batch_norm{};
   add("batch_norm_eps", batch_norm.eps, 1e-5F);
   add("batch_norm_momentum", batch_norm.momentum, 0.1F);
+  const auto add_normalization = [&json](const char* name, const Normalization& now, const Normalization& then) {
+    if (now.mean != then.mean || now.std != then.std) json[name] = {now.mean, now.std};
+  };
+  add_normalization("cifar100_normalization", cifar100_normalization,
+                    {.mean = {0.5070F, 0.4865F, 0.4409F}, .std = {0.2673F, 0.2564F, 0.2761F}});
+  add_normalization("cifar10_normalization", cifar10_normalization,
+                    {.mean = {0.4914F, 0.4822F, 0.4465F}, .std = {0.2470F, 0.2435F, 0.2616F}});
   return json;
 }
 
