@@ -118,7 +118,7 @@ TEST_CASE("programs: engines are tuned, used and refused where they do not fit")
   std::ofstream(record) << "{}";
   const Result damaged = run("", step + "--conv-algorithms " + record.string());
   CHECK(damaged.exit_code == 1);
-  CHECK(damaged.errors.find("not a record of engines") != std::string::npos);
+  CHECK(damaged.errors.find("not a file of convolution algorithms") != std::string::npos);
 }
 
 }  // namespace
