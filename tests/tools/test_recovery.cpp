@@ -319,6 +319,7 @@ TEST_CASE("single models: a journal, one program at a time, and no damage unseen
   CHECK(world().run("eval_model --model resnet20 --data data --weights one.safetensors").exit_code == 0);
   fs::remove(out);
 
+  spill(out.string() + ".state", "of the first program");
   const Journal held(out.string() + ".manifest.jsonl");
   const Outcome second = world().run(train + " --epochs 1");
   CHECK(second.exit_code == 1);

@@ -9,8 +9,9 @@
 #include "tools/common/report.h"
 
 namespace nepenthe {
-using Json = nlohmann::ordered_json;
 namespace {
+
+using Json = nlohmann::ordered_json;
 
 std::string resume_command(const std::filesystem::path& run) {
   return fmt::format("unlearn_sisa --run {} --resume", run.string());

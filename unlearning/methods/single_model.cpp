@@ -109,15 +109,16 @@ SingleModelResult train_under_lock(const SingleModelTraining& training, const Da
 SingleModelResult train_single_model(const SingleModelTraining& training, const Dataset& dataset, Device& device,
                                      Observer& observer) {
   check(training.recipe);
-  check_places(training);
   require_something_retained(dataset.train.count(), training.left_out);
   Journal journal(journal_of(training.out));
   try {
-    check_places(training);  // another process may have had the lock until now
+    check_places(training);  // under the lock: the state of a training that is running is not an interrupted one
     return train_under_lock(training, dataset, device, observer, journal);
   } catch (...) {
     // A training that came to nothing leaves nothing behind.
-    if (journal.is_new() && !fs::exists(state_of(training.out)) && !fs::exists(training.out)) journal.remove();
+    const bool nothing =
+        journal.lines().entries.empty() || (!fs::exists(state_of(training.out)) && !fs::exists(training.out));
+    if (journal.is_new() && nothing) journal.remove();
     throw;
   }
 }

@@ -275,10 +275,13 @@ void SisaRun::forget(const std::vector<std::int32_t>& ids, const Json& request) 
     // In one line, so that there is no moment at which the request is lost again.
     adopt(asked.forgotten, request);
   } else {
+    std::vector<std::int32_t> in_order = ids;
+    std::ranges::sort(in_order);
+    in_order.erase(std::ranges::unique(in_order).begin(), in_order.end());
     adopt(forgotten());
     record({{"event", "forget"},
             {"request", request},
-            {"ids", ids},
+            {"ids", in_order},
             {"newly_forgotten", asked.newly_forgotten},
             {"forgotten_in_all", asked.forgotten.size()}});
   }

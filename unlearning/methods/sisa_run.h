@@ -67,11 +67,11 @@ class SisaRun {
   /// Reads every checkpoint and state as a whole. Throws Error for a CP_0, which cannot be made again.
   std::vector<Damage> find_damage() const;
 
-  /// All there is to do for the run to have forgotten `ids` (sorted) too: per shard, the stages that have no valid
+  /// All there is to do for the run to have forgotten `ids` too: per shard, the stages that have no valid
   /// checkpoint then, those with `damage` among them. Reads the checkpoints' headers only.
   SisaWork work(const std::vector<std::int32_t>& ids = {}, const std::vector<Damage>& damage = {}) const;
 
-  /// Adds `ids` (sorted) to what is forgotten, for good, and removes every checkpoint that has seen one of them.
+  /// Adds `ids` to what is forgotten, for good, and removes every checkpoint that has seen one of them.
   /// `request` (its specification and the like) goes into the journal. Either throws, and the request left no trace,
   /// or it is accepted, also where removing fails after that; from then on only complete() leads to a usable run. Keeps
   /// the lock. Throws UsageError where nothing would be left, Error where another process works on the run.

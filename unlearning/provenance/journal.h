@@ -37,7 +37,6 @@ class Journal {
 
   /// Whether this object made the file.
   bool is_new() const { return is_new_; }
-  const std::vector<nlohmann::ordered_json>& entries() const { return lines_.entries; }
   const JournalLines& lines() const { return lines_; }
 
   /// Appends a line, with the time, and returns when it is durable. Throws Error with the system's reason ("No space
