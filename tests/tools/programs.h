@@ -1,6 +1,7 @@
 // Running the programs from tests.
 #pragma once
 
+#include <fmt/format.h>
 #include <sys/wait.h>
 
 #include <cstdlib>
@@ -35,9 +36,9 @@ inline Outcome run_program(const std::filesystem::path& folder, const std::strin
                            const std::filesystem::path& programs = NEPENTHE_BIN_DIR) {
   const std::filesystem::path out = folder / "stdout.txt", error = folder / "stderr.txt";
   const std::size_t name_end = std::min(command.find(' '), command.size());
-  const std::string line = "cd '" + folder.string() + "' && " + environment + " '" + programs.string() + "/" +
-                           command.substr(0, name_end) + "'" + command.substr(name_end) + " >'" + out.string() +
-                           "' 2>'" + error.string() + "'";
+  const std::string line =
+      fmt::format("cd '{}' && {} '{}/{}'{} >'{}' 2>'{}'", folder.string(), environment, programs.string(),
+                  command.substr(0, name_end), command.substr(name_end), out.string(), error.string());
   const int status = std::system(line.c_str());
   // A shell reports its child's signal as 128 and more.
   const bool ended = WIFEXITED(status) && WEXITSTATUS(status) < 128;
