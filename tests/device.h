@@ -13,7 +13,8 @@ inline DeviceSettings test_device(int threads = 0) {
   return {.kind = kind != nullptr ? kind : "cpu", .threads = threads};
 }
 
-/// The side of pictures for whole networks: the study's on the CPU; elsewhere smaller ones, since an emulated GPU is slow.
+/// The side of pictures for whole networks: the study's on the CPU; elsewhere smaller ones, since an emulated GPU is
+/// slow.
 inline int test_side() { return test_device().kind == "cpu" ? 32 : 16; }
 
 }  // namespace nepenthe::tests

@@ -105,7 +105,8 @@ const ConvAlgorithms& conv_algorithms(const CpuExec&) {
   return none;
 }
 
-CpuExec::CpuExec(int threads, std::optional<Isa> isa) : threads_(threads), isa_(isa ? *isa : isa_asked_for().value_or(best_isa())) {
+CpuExec::CpuExec(int threads, std::optional<Isa> isa)
+    : threads_(threads), isa_(isa ? *isa : isa_asked_for().value_or(best_isa())) {
   if (threads < 0) throw std::invalid_argument(fmt::format("[exec] {} threads: 1 or more, or 0 for all", threads));
   constexpr int most_threads = 1024;
   if (threads > most_threads)

@@ -96,8 +96,8 @@ class Buffer<CudaExec, T> {
   }
 
  private:
-  // Under AddressSanitizer a step over the edge is seen if nothing lies there; else the alignment of allocations, so that
-  // it stays.
+  // Under AddressSanitizer a step over the edge is seen if nothing lies there; else the alignment of allocations, so
+  // that it stays.
   const std::ptrdiff_t guard = sanitized ? 0 : 512;
   static constexpr unsigned char mark = 0xA5;
   CudaExec* exec_;

@@ -4,9 +4,9 @@ namespace nepenthe::tests {
 
 const bool emulated = true, sanitized =
 #if defined(__SANITIZE_ADDRESS__)
-    true;
+                                true;
 #else
-    false;
+                                false;
 #endif
 
 }  // namespace nepenthe::tests

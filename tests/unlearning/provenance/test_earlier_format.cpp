@@ -48,8 +48,7 @@ struct EarlierRun {
     // The checkpoints before any data; that version wrote no digests.
     ModelState model(device, make_architecture("resnet20", 4));
     for (int shard = 0; shard < 2; ++shard) {
-      model.initialize(
-          {.seed = 1, .purpose = purpose::initialization, .shard = static_cast<std::uint32_t>(shard)});
+      model.initialize({.seed = 1, .purpose = purpose::initialization, .shard = static_cast<std::uint32_t>(shard)});
       StateDict state = model.state_dict();
       state.metadata = {{"format", "pt"}, {"model", "resnet20"}, {"lineage", lineages.at("trained")[shard][0]}};
       fs::create_directory(folder / ("shard-" + std::to_string(shard)));
