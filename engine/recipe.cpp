@@ -24,15 +24,14 @@ void check(const Recipe& recipe) {
   const auto positive = [](double value) { return std::isfinite(value) && value > 0; };
   require(recipe.epochs >= 1, "epochs", recipe.epochs, "at least 1");
   require(recipe.batch >= 1, "batch", recipe.batch, "at least 1");
-  require(positive(recipe.lr), "learning rate", recipe.lr, "a finite number above 0");
-  if (recipe.fc_lr)
-    require(positive(*recipe.fc_lr), "learning rate of the head", *recipe.fc_lr, "a finite number above 0");
+  require(positive(recipe.lr), "lr", recipe.lr, "a finite number above 0");
+  if (recipe.fc_lr) require(positive(*recipe.fc_lr), "fc_lr", *recipe.fc_lr, "a finite number above 0");
   require(recipe.momentum >= 0 && recipe.momentum < 1, "momentum", recipe.momentum, "in [0, 1)");
   require(recipe.dampening >= 0 && recipe.dampening <= 1, "dampening", recipe.dampening, "in [0, 1]");
-  require(std::isfinite(recipe.weight_decay) && recipe.weight_decay >= 0, "weight decay", recipe.weight_decay,
+  require(std::isfinite(recipe.weight_decay) && recipe.weight_decay >= 0, "weight_decay", recipe.weight_decay,
           "0 or a finite number above");
   require(recipe.optimizer != OptimizerKind::sgd || !recipe.nesterov || (recipe.momentum > 0 && recipe.dampening == 0),
-          "Nesterov's momentum", "on", "needs a momentum above 0 and no dampening");
+          "nesterov", true, "needs a momentum above 0 and no dampening");
 }
 
 nlohmann::ordered_json to_json(const Recipe& recipe) {

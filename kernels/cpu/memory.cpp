@@ -21,8 +21,12 @@ void* allocate(CpuExec&, std::size_t bytes) {
 
 void release(CpuExec&, void* memory) noexcept { std::free(memory); }
 
-void copy_to_device(CpuExec&, void* device, const void* host, std::size_t bytes) { std::memcpy(device, host, bytes); }
-void copy_to_host(CpuExec&, void* host, const void* device, std::size_t bytes) { std::memcpy(host, device, bytes); }
+void copy_to_device(CpuExec&, void* device, const void* host, std::size_t bytes) {
+  if (bytes != 0) std::memcpy(device, host, bytes);  // nothing may come from nowhere
+}
+void copy_to_host(CpuExec&, void* host, const void* device, std::size_t bytes) {
+  if (bytes != 0) std::memcpy(host, device, bytes);
+}
 void synchronize(CpuExec&) {}
 
 }  // namespace nepenthe::kernels

@@ -45,7 +45,7 @@ NEPENTHE_INLINE typename Lanes<W>::type chosen(const std::uint8_t* mask, const t
   if constexpr (W == 1) {
     return *mask != 0 ? stepped : kept;
   } else {
-    const auto& bytes = *reinterpret_cast<const typename Mask<W>::bytes*>(mask);
+    const typename Mask<W>::bytes bytes = *reinterpret_cast<const typename Mask<W>::bytes*>(mask);
     return __builtin_convertvector(bytes, typename Mask<W>::lanes) != 0 ? stepped : kept;
   }
 }

@@ -69,7 +69,7 @@ TEST_CASE("programs: no usable GPU is one line and exit 1, and leaves nothing be
     const Result result = run(environment, train(""));
     CAPTURE(result.errors);
     CHECK(result.exit_code == 1);
-    CHECK(result.errors.starts_with("error: device cuda: "));
+    CHECK(result.errors.starts_with("error: --device cuda: "));
     CHECK(result.errors.find(message) != std::string::npos);
     CHECK(one_line(result.errors));
     CHECK_FALSE(fs::exists(folder() / "out.safetensors"));

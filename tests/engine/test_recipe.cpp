@@ -48,15 +48,15 @@ TEST_CASE("recipe: what no optimisation can use is refused, by name") {
   refuse("epochs 0", [](Recipe& r) { r.epochs = 0; });
   refuse("batch -1", [](Recipe& r) { r.batch = -1; });
   for (const double bad : {0.0, -0.1, nan, infinite}) {
-    refuse("learning rate", [&](Recipe& r) { r.lr = bad; });
-    refuse("learning rate of the head", [&](Recipe& r) { r.fc_lr = bad; });
+    refuse("lr", [&](Recipe& r) { r.lr = bad; });
+    refuse("fc_lr", [&](Recipe& r) { r.fc_lr = bad; });
   }
   for (const double bad : {-0.1, 1.0, nan}) refuse("momentum", [&](Recipe& r) { r.momentum = bad; });
   for (const double bad : {-0.1, 1.5, nan})
     refuse("dampening", [&](Recipe& r) { r.dampening = bad, r.nesterov = false; });
-  for (const double bad : {-1e-9, nan, infinite}) refuse("weight decay", [&](Recipe& r) { r.weight_decay = bad; });
-  refuse("Nesterov's momentum", [](Recipe& r) { r.momentum = 0; });
-  refuse("Nesterov's momentum", [](Recipe& r) { r.dampening = 0.1; });
+  for (const double bad : {-1e-9, nan, infinite}) refuse("weight_decay", [&](Recipe& r) { r.weight_decay = bad; });
+  refuse("nesterov", [](Recipe& r) { r.momentum = 0; });
+  refuse("nesterov", [](Recipe& r) { r.dampening = 0.1; });
 
   Recipe adam;
   adam.optimizer = OptimizerKind::adam;

@@ -1,5 +1,6 @@
 // The programs as a person meets them: exit codes, the one line of an error, what is left behind, and the JSON.
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 #include <spawn.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -51,7 +52,7 @@ struct World {
   std::set<std::string> contents() const {
     std::set<std::string> all;
     for (const auto& entry : fs::recursive_directory_iterator(root)) {
-      all.insert(entry.path().string() + (entry.is_regular_file() ? " " + sha256_file(entry.path()) : ""));
+      all.insert(fmt::format("{} {}", entry.path().string(), entry.is_regular_file() ? sha256_file(entry.path()) : ""));
     }
     return all;
   }
@@ -331,8 +332,8 @@ TEST_CASE("wrong weights") {
   fs::remove(world().root / "bad.safetensors");
   evaluate("missing.safetensors", 2, {"missing.safetensors"});
   const fs::path golden = fs::path(NEPENTHE_GOLDEN_DIR) / "checkpoints";
-  evaluate("'" + (golden / "evil.pt").string() + "'", 1, {"evil.pt", "only tensors and containers"});
-  evaluate("'" + (golden / "legacy.pt").string() + "'", 1, {"legacy.pt"});
+  evaluate(fmt::format("'{}'", (golden / "evil.pt").string()), 1, {"evil.pt", "only tensors and containers"});
+  evaluate(fmt::format("'{}'", (golden / "legacy.pt").string()), 1, {"legacy.pt"});
   std::string corrupt = slurp(golden / "plain.pt");
   corrupt[corrupt.size() / 2] = static_cast<char>(corrupt[corrupt.size() / 2] ^ 0x55);
   write(world().root / "corrupt.pt", corrupt);

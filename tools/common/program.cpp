@@ -27,6 +27,15 @@ std::string in_one_line(std::string text) {
   return text;
 }
 
+/// "batch 0: at least 1" with the option that says so, "--batch 0: …": the layers below know fields, not options.
+std::string with_option(const CLI::App& app, const std::string& message) {
+  const std::size_t name_end = message.find(' ');
+  const std::size_t value_end = name_end == std::string::npos ? name_end : message.find(' ', name_end + 1);
+  if (value_end == std::string::npos || message[value_end - 1] != ':') return message;
+  const std::string option = option_of(message.substr(0, name_end));
+  return app.get_option_no_throw(option) == nullptr ? message : option + message.substr(name_end);
+}
+
 int fail(int exit_code, const std::string& message) {
   fmt::print(stderr, "error: {}\n", in_one_line(message));
   return exit_code;
@@ -103,11 +112,11 @@ int Program::run(int argc, char** argv, const std::function<void()>& body) {
     write_result();
     return 0;
   } catch (const UsageError& error) {
-    return fail(2, error.what());
+    return fail(2, with_option(app_, error.what()));
   } catch (const std::bad_alloc&) {
     return fail(1, "out of memory; a smaller --batch needs less");
   } catch (const std::exception& error) {
-    return fail(1, error.what());
+    return fail(1, with_option(app_, error.what()));
   }
 }
 
