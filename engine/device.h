@@ -28,7 +28,7 @@ struct DeviceSettings {
   Precision precision = Precision::fp32;
   int threads = 0;                    // of the CPU backend; 0: all
   std::optional<kernels::Isa> isa{};  // of the CPU backend; empty: as kernels::CpuExec chooses
-  bool eager = false;  // issue every kernel of every step, for debugging; else steps are recorded and replayed
+  bool eager = false;  // issue every kernel of every step, for debugging; else steps are captured and replayed
   kernels::ConvAlgorithms conv_algorithms{};  // cuDNN's algorithms to use, where they are given
 };
 

@@ -3,7 +3,7 @@
 //
 // T, the type of activations and filters, is float on the CPU; on CUDA, where cuDNN computes, float (products in fp32,
 // or in TF32 where the precision is tf32 or bf16) or bf16 (products in bf16, sums in fp32). There all operands are
-// aligned to 16 bytes, and the first call for a shape makes its plan, so that it cannot be recorded into a graph.
+// aligned to 16 bytes, and the first call for a shape makes its plan, so that it cannot be captured.
 // Throws std::invalid_argument for shapes without output, std::runtime_error where cuDNN has no engine that may be
 // used, or a recorded one cannot be had.
 #pragma once

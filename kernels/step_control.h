@@ -1,4 +1,4 @@
-// What changes from step to step, in device memory: so a step that was recorded once (kernels/capture.h) is replayed
+// What changes from step to step, in device memory: so a step that was captured once (kernels/capture.h) is replayed
 // without the host, which looks only when a person needs a number.
 #pragma once
 
@@ -17,7 +17,7 @@ struct StepControl {
   std::uint32_t epoch = 0;                   // of the augmentation's random stream
   std::uint32_t offset = 0;                  // where the next batch begins in the epoch's order
   float learning_rates[parameter_groups]{};  // of the optimiser's segments
-  std::int64_t steps = 0;                    // optimiser steps, the one whose loss was recorded last included
+  std::int64_t steps = 0;                    // optimiser steps, the one whose loss was counted last included
   double loss_sum = 0;                       // of all samples of the epoch so far
   std::int64_t seen = 0, right = 0;          // samples, and those whose true class ranked first
   std::int64_t diverged_at = 0;              // the first of `steps` whose loss was not finite; 0: none

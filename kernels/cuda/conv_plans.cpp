@@ -218,15 +218,15 @@ void ConvPlans::run(CudaExec& exec, const ConvProblem& problem, void* result, co
 
 ConvPlans::Plan ConvPlans::make(CudaExec& exec, const ConvProblem& problem, const Operands& operands) const {
   for (const ConvRoute& route : routes(problem)) {
-    const auto recorded = algorithms_.find(key(problem, route));
-    if (recorded == algorithms_.end()) continue;
+    const auto given = algorithms_.find(key(problem, route));
+    if (given == algorithms_.end()) continue;
     try {
-      return build(graph(problem, route), problem, route, recorded->second);
+      return build(graph(problem, route), problem, route, given->second);
     } catch (const std::runtime_error& error) {
       throw std::runtime_error(fmt::format(
-          "[conv2d] the recorded engine {} for \"{}\" cannot be used here ({}); tune again, or run where it "
-          "was recorded: {}",
-          recorded->second.index, recorded->first, library(exec), error.what()));
+          "[conv2d] the engine {} given for \"{}\" cannot be used here ({}); tune again, or run where "
+          "it was chosen: {}",
+          given->second.index, given->first, library(exec), error.what()));
     }
   }
   std::string reason = "none is suggested";
@@ -316,7 +316,7 @@ std::vector<ConvAlgorithm> ConvPlans::candidates(const Graph& graph) const {
   return engines;
 }
 
-/// From index and knobs alone, as a recorded engine is built. Throws std::runtime_error where that cannot be.
+/// From index and knobs alone, as a given engine is built. Throws std::runtime_error where that cannot be.
 ConvPlans::Plan ConvPlans::build(std::shared_ptr<const Graph> graph, const ConvProblem& problem, const ConvRoute& route,
                                  const ConvAlgorithm& engine) const {
   Plan plan{.key = key(problem, route), .route = route, .engine = engine, .graph = std::move(graph)};
@@ -381,7 +381,7 @@ void ConvPlans::execute(CudaExec& exec, const ConvProblem& problem, const Plan& 
   }
 }
 
-/// Time of one run, without the host's part in it: the median of several recorded groups.
+/// Time of one run, without the host's part in it: the median of several captured groups.
 float ConvPlans::milliseconds(CudaExec& exec, const ConvProblem& problem, const Plan& plan,
                               const Operands& operands) const {
   constexpr int warm_up = 2, group = 10, groups = 5;
@@ -411,7 +411,7 @@ ConvPlans::Plan ConvPlans::fastest(CudaExec& exec, const ConvProblem& problem, s
       }
     } catch (const std::bad_alloc&) {
     } catch (const std::runtime_error&) {
-      // It cannot be run or recorded here. If none can, the first one's run will say why.
+      // It cannot be run or captured here. If none can, the first one's run will say why.
     }
   }
   return std::move(plans[best]);
