@@ -223,10 +223,10 @@ ConvPlans::Plan ConvPlans::make(CudaExec& exec, const ConvProblem& problem, cons
     try {
       return build(graph(problem, route), problem, route, given->second);
     } catch (const std::runtime_error& error) {
-      throw std::runtime_error(fmt::format(
-          "[conv2d] the engine {} given for \"{}\" cannot be used here ({}); tune again, or run where "
-          "it was chosen: {}",
-          given->second.index, given->first, library(exec), error.what()));
+      throw std::runtime_error(
+          fmt::format("[conv2d] the engine {} given for \"{}\" cannot be used here ({}); tune again, or run where "
+                      "it was chosen: {}",
+                      given->second.index, given->first, library(exec), error.what()));
     }
   }
   std::string reason = "none is suggested";
