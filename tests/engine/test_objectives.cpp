@@ -8,11 +8,10 @@
 
 #include "engine/base/file.h"
 #include "engine/formats/safetensors.h"
-#include "engine/layers.h"
-#include "engine/ops/pool.h"
 #include "engine/training.h"
 #include "golden.h"
 #include "shared_data.h"
+#include "small_network.h"
 
 namespace nepenthe::tests {
 namespace {
@@ -87,25 +86,6 @@ class Scrub : public Objective {
   Samples samples_;
   ScrubSettings settings_;
   ModelState* teacher_;
-};
-
-class SmallNetwork : public Architecture {
- public:
-  SmallNetwork()
-      : Architecture("small", 5),
-        conv_(layout_, "conv", 3, 16, 3, 2),
-        norm_(layout_, "bn", 16),
-        fc_(layout_, "fc", 16, 5, ParameterGroup::head) {}
-  Variable forward(Pass& pass, Parameters& parameters, const Variable& images) const override {
-    const Variable hidden = norm_(pass, parameters, conv_(pass, parameters, images), true);
-    return fc_(pass, parameters, ops::global_avg_pool(pass, hidden));
-  }
-  std::int64_t multiply_adds(int) const override { return 0; }
-
- private:
-  Conv2d conv_;
-  BatchNorm2d norm_;
-  Linear fc_;
 };
 
 /// The golden file's pictures (8 x 8) and labels.

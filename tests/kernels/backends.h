@@ -23,7 +23,7 @@ using kernels::bf16;
 using kernels::CudaExec;
 using kernels::Precision;
 
-/// What the program is linked with: emulated CUDA, and kernels under AddressSanitizer (tests/modes).
+/// What the program is linked with: emulated CUDA, and kernels under AddressSanitizer (tests/linked_with.cpp).
 extern const bool emulated, sanitized;
 
 /// Backends with teams of 1, 2 and 3 threads, made once.
