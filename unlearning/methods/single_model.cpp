@@ -40,7 +40,7 @@ void check_places(const SingleModelTraining& training) {
 
 /// The identity of the training in `state`, where it is that of `config` but for the instruction set.
 std::string identity_to_continue(const fs::path& state, TrainingConfig config) {
-  const std::string identity = read_with_digest(state).metadata["identity"];
+  std::string identity = read_with_digest(state).metadata["identity"];
   try {
     const TrainingConfig its = config_from_json(Json::parse(identity));
     config.isa = its.isa;

@@ -76,7 +76,8 @@ SisaRun SisaRun::create(const fs::path& wanted_folder, TrainingConfig config, co
   ModelState model(device, make_architecture(config.model, config.classes));
 
   FolderInTheMaking making(folder);
-  RunFacts facts{.identity = to_json(config).dump(),
+  std::string identity = to_json(config).dump();
+  RunFacts facts{.identity = std::move(identity),
                  .config = std::move(config),
                  .permutation_digest = {},
                  .test_data_digest = dataset.test.digest,
