@@ -8,14 +8,26 @@
 namespace nepenthe {
 namespace {
 
+/// A kernel's message without the "[op] " that names it to the programmer.
+std::string_view without_tag(std::string_view message) {
+  const std::size_t end = message.starts_with('[') ? message.find("] ") : std::string_view::npos;
+  return end == std::string_view::npos ? message : message.substr(end + 2);
+}
+
 kernels::Exec open_cpu(const DeviceSettings& settings) {
   if (settings.precision != Precision::fp32) {
     throw UsageError(fmt::format("precision {}: the CPU backend computes in fp32 only", name(settings.precision)));
   }
+  if (settings.threads < 0 || settings.threads > kernels::most_threads) {
+    throw UsageError(
+        fmt::format("threads {}: 1 to {}, or 0 for all, would be right", settings.threads, kernels::most_threads));
+  }
   try {
     return kernels::CpuExec(settings.threads, settings.isa);
   } catch (const std::invalid_argument& error) {
-    throw UsageError(error.what());
+    throw UsageError(fmt::format("device cpu: {}", without_tag(error.what())));
+  } catch (const std::runtime_error& error) {
+    throw Error(fmt::format("threads {}: {}", settings.threads, without_tag(error.what())));
   }
 }
 

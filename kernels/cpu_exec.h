@@ -14,6 +14,8 @@ namespace nepenthe::kernels {
 class ThreadTeam;  // kernels/cpu/thread_team.h
 struct OneDnn;     // kernels/cpu/onednn.h: the library's engine, stream and primitives cached by shape
 
+inline constexpr int most_threads = 1024;
+
 /// A team of threads, an instruction set, scratch memory and oneDNN's primitives.
 ///
 /// Work is always cut into parts that depend on the shapes alone, and each part is computed by one thread, so that
@@ -21,8 +23,8 @@ struct OneDnn;     // kernels/cpu/onednn.h: the library's engine, stream and pri
 class CpuExec {
  public:
   /// `threads` 0 takes all hardware threads. `isa` empty takes $NEPENTHE_ISA ("x86-64-v2" …) or else the best that
-  /// the processor has. Throws std::invalid_argument for negative threads, an instruction set that the processor
-  /// lacks, or one that differs from an earlier CpuExec's (oneDNN fixes it once for the process).
+  /// the processor has. Throws std::invalid_argument for threads outside [0, most_threads], an instruction set that
+  /// the processor lacks, or one that differs from an earlier CpuExec's (oneDNN fixes it once for the process).
   explicit CpuExec(int threads = 0, std::optional<Isa> isa = std::nullopt);
   ~CpuExec();
   CpuExec(CpuExec&&) noexcept;

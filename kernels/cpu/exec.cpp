@@ -107,10 +107,9 @@ const ConvAlgorithms& conv_algorithms(const CpuExec&) {
 
 CpuExec::CpuExec(int threads, std::optional<Isa> isa)
     : threads_(threads), isa_(isa ? *isa : isa_asked_for().value_or(best_isa())) {
-  if (threads < 0) throw std::invalid_argument(fmt::format("[exec] {} threads: 1 or more, or 0 for all", threads));
-  constexpr int most_threads = 1024;
-  if (threads > most_threads)
-    throw std::invalid_argument(fmt::format("[exec] {} threads: at most {}", threads, most_threads));
+  if (threads < 0 || threads > most_threads) {
+    throw std::invalid_argument(fmt::format("[exec] {} threads: 1 to {}, or 0 for all", threads, most_threads));
+  }
   if (threads == 0) threads_ = usable_processors();
   if (!has(isa_)) {
     throw std::invalid_argument(fmt::format("[exec] this processor lacks {}; it has {}", name(isa_), name(best_isa())));
