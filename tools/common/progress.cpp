@@ -6,8 +6,9 @@
 #include <algorithm>
 #include <cmath>
 #include <csignal>
-#include <cstdio>
+#include <optional>
 
+#include "tools/common/output.h"
 #include "tools/common/report.h"
 
 namespace nepenthe {
@@ -16,20 +17,23 @@ namespace {
 volatile std::sig_atomic_t stop_signal = 0;
 
 void on_signal(int signal) {
-  if (stop_signal != 0) _exit(1);
+  // A terminal that closes may send SIGHUP twice; only a person who asks again means at once.
+  if (signal == SIGINT && stop_signal == SIGINT) _exit(1);
   stop_signal = signal;
-}
-
-bool is_terminal() {
-  static const bool terminal = isatty(STDERR_FILENO) != 0;
-  return terminal;
 }
 
 }  // namespace
 
 void stop_on_signals() {
-  std::signal(SIGINT, on_signal);
-  std::signal(SIGTERM, on_signal);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    struct sigaction action = {};
+    // What is ignored from the start stays so: nohup, and shells for programs in the background.
+    if (::sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN) continue;
+    action = {};
+    action.sa_handler = on_signal;
+    action.sa_flags = SA_RESTART;
+    (void)::sigaction(signal, &action, nullptr);
+  }
 }
 
 bool stop_asked_for() { return stop_signal != 0; }
@@ -47,13 +51,7 @@ std::string ProgressBar::text(const Progress& progress) const {
   const auto done = progress.samples - samples_at_begin_;
   const double rate = seconds > 0 ? static_cast<double>(done) / seconds : 0;
   const double share = static_cast<double>(progress.samples) / static_cast<double>(progress.samples_total);
-  std::string line = what_;
-  if (is_terminal()) {
-    constexpr int width = 24;
-    const int filled = std::clamp(static_cast<int>(share * width), 0, width);
-    line += fmt::format(" [{:=<{}}{:{}}]", "", filled, "", width - filled);
-  }
-  line += fmt::format(" {:3.0f} %", 100 * share);
+  std::string line = fmt::format(" {:3.0f} %", 100 * share);
   if (progress.epochs > 1) line += fmt::format("  epoch {}/{}", progress.epoch + 1, progress.epochs);
   if (std::isfinite(progress.loss)) line += fmt::format("  loss {:.3f}", progress.loss);
   if (std::isfinite(progress.accuracy)) line += fmt::format("  top-1 {:.1f} %", 100 * progress.accuracy);
@@ -61,11 +59,18 @@ std::string ProgressBar::text(const Progress& progress) const {
   if (rate > 0) {
     line += fmt::format("  {} left", duration(static_cast<double>(progress.samples_total - progress.samples) / rate));
   }
-  return line;
+  const std::optional<int> columns = terminal_columns();
+  if (!columns) return what_ + line;
+  // What is left of the terminal's width is the bar's. A line that wraps could not be taken back.
+  constexpr int shortest = 4, longest = 24;
+  const int width = std::min(longest, *columns - 4 - static_cast<int>(what_.size() + line.size()));
+  const int filled = std::clamp(static_cast<int>(share * width), 0, std::max(width, 0));
+  const std::string bar = width < shortest ? "" : fmt::format(" [{:=<{}}{:{}}]", "", filled, "", width - filled);
+  return first_columns(what_ + bar + line, *columns - 1);
 }
 
 void ProgressBar::clear_line() {
-  if (line_open_) fmt::print(stderr, "\r\x1b[K");
+  if (line_open_) tell("\r\x1b[K");
   line_open_ = false;
 }
 
@@ -78,16 +83,11 @@ void ProgressBar::progress(const Progress& progress) {
     return;
   }
   if (quiet_ || now - began_ < std::chrono::seconds(2)) return;
-  const auto interval = is_terminal() ? std::chrono::milliseconds(200) : std::chrono::milliseconds(10000);
-  if (now - last_ < interval) return;
+  const std::optional<int> columns = terminal_columns();
+  if (now - last_ < (columns ? std::chrono::milliseconds(200) : std::chrono::milliseconds(10000))) return;
   last_ = now;
-  if (is_terminal()) {
-    fmt::print(stderr, "\r{}\x1b[K", text(progress));
-    line_open_ = true;
-  } else {
-    fmt::print(stderr, "{}\n", text(progress));
-  }
-  std::fflush(stderr);
+  line_open_ = columns.has_value();
+  tell(columns ? fmt::format("\r{}\x1b[K", text(progress)) : text(progress) + "\n");
 }
 
 }  // namespace nepenthe

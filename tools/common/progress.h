@@ -1,4 +1,4 @@
-// Progress of long computations on standard error, and stopping them with Ctrl-C.
+// Progress of long computations on standard error, and stopping them with Ctrl-C or another signal.
 #pragma once
 
 #include <chrono>
@@ -8,12 +8,13 @@
 
 namespace nepenthe {
 
-/// SIGINT and SIGTERM ask the computation to stop at its next safe point; a second one ends the program at once.
+/// SIGINT, SIGTERM and SIGHUP, unless ignored from the start, ask the computation to stop at its next safe point; a
+/// second SIGINT ends the program at once.
 void stop_on_signals();
 bool stop_asked_for();
 
-/// A bar with rate, loss, accuracy and time left where standard error is a terminal; otherwise a plain line every
-/// ten seconds. Nothing for computations shorter than two seconds, nor when quiet.
+/// A bar with rate, loss, accuracy and time left where standard error is a terminal (terminal_columns); otherwise a
+/// plain line every ten seconds. Nothing for computations shorter than two seconds, nor when quiet.
 class ProgressBar : public Observer {
  public:
   explicit ProgressBar(bool quiet) : quiet_(quiet) {}

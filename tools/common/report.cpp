@@ -54,6 +54,14 @@ std::string Table::text() const {
   return text;
 }
 
+std::string first_columns(const std::string& text, int columns) {
+  std::size_t end = 0;
+  for (; end < text.size(); ++end) {
+    if ((text[end] & 0xC0) != 0x80 && columns-- <= 0) break;
+  }
+  return text.substr(0, end);
+}
+
 std::string percent(double fraction) {
   return std::isfinite(fraction) ? fmt::format("{:.2f} %", 100 * fraction) : std::string("–");
 }

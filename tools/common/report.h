@@ -24,6 +24,9 @@ class Table {
   std::vector<std::vector<std::string>> rows_;  // an empty row is a rule
 };
 
+/// As much of a text as `columns` columns of a terminal hold, one for each code point.
+std::string first_columns(const std::string& text, int columns);
+
 /// "72.63 %"; "–" where there is none.
 std::string percent(double fraction);
 std::string percent(std::optional<double> fraction);

@@ -1,0 +1,60 @@
+#include "tools/common/output.h"
+
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+
+namespace nepenthe {
+namespace {
+
+std::optional<int> failure;
+
+/// 0, or the error number.
+int write_all(int file, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t written = ::write(file, text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return errno;
+    text.remove_prefix(static_cast<std::size_t>(written));
+  }
+  return 0;
+}
+
+bool wants_plain_lines() {
+  const char* terminal = std::getenv("TERM");
+  const char* no_color = std::getenv("NO_COLOR");
+  return terminal == nullptr || std::string_view(terminal) == "dumb" || (no_color != nullptr && *no_color != '\0');
+}
+
+}  // namespace
+
+void prepare_output() {
+  for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; ++stream) {
+    // The lowest free number is taken: this one. Reading alone, so that writing goes on failing.
+    if (::fcntl(stream, F_GETFD) < 0 && errno == EBADF) (void)::open("/dev/null", O_RDONLY);
+  }
+  (void)std::signal(SIGPIPE, SIG_IGN);
+}
+
+void tell(std::string_view text) { (void)write_all(STDERR_FILENO, text); }
+
+void print_text(std::string_view text) {
+  if (failure) return;
+  if (const int error = write_all(STDOUT_FILENO, text); error != 0) failure = error;
+}
+
+std::optional<int> output_failure() { return failure; }
+
+std::optional<int> terminal_columns() {
+  static const bool terminal = ::isatty(STDERR_FILENO) != 0 && !wants_plain_lines();
+  if (!terminal) return std::nullopt;
+  winsize size{};
+  constexpr int usual = 80;
+  return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : usual;
+}
+
+}  // namespace nepenthe
