@@ -1,7 +1,7 @@
 cmake_minimum_required(VERSION 3.25)
 
 # Fails where a file includes a header of a room that its own room may not know, or a library that is another room's
-# concern. A file belongs to the room with the longest name that begins its path.
+# concern, or writes to a standard stream by itself. A file belongs to the room with the longest name that begins its path.
 get_filename_component(SOURCE ${SOURCE} ABSOLUTE)
 set(base engine/base)
 set(lower ${base} kernels engine/formats engine)
@@ -45,6 +45,11 @@ foreach(top kernels engine models data unlearning tools)
        ${SOURCE}/${top}/*.cuh)
   foreach(file ${files})
     room_of(${file} room)
+    # tools/common/output.cpp alone knows what to do where such a stream cannot be written.
+    file(STRINGS ${SOURCE}/${file} lines REGEX "fmt::print|[^n]printf\\(|std::(cout|cerr|clog)|[ (](stdout|stderr)[,)]|perror")
+    foreach(line ${lines})
+      string(APPEND mistakes "${file}: ${line}: print() and tell() of tools/common/output.h write to standard streams\n")
+    endforeach()
     file(STRINGS ${SOURCE}/${file} lines REGEX "^#include [<\"]")
     foreach(line ${lines})
       math(EXPR includes "${includes} + 1")

@@ -15,6 +15,8 @@
 #include "engine/training.h"
 #include "models/registry.h"
 #include "tools/common/made_up.h"
+#include "tools/common/options.h"
+#include "tools/common/output.h"
 #include "tools/common/program.h"
 #include "tools/common/progress.h"
 #include "tools/common/report.h"
@@ -72,12 +74,11 @@ int main(int argc, char** argv) {
   int batch = 128, steps = 30, warmup = 5, group = 0;
   CLI::App& app = program.app();
   app.add_option("--model", model, "resnet20, resnet32, resnet44 or resnet56");
-  app.add_option("--batch", batch, "Pictures a step")->check(CLI::PositiveNumber);
-  app.add_option("--mode", mode, "train or eval")->check(CLI::IsMember({"train", "eval"}));
-  app.add_option("--steps", steps, "Times to take, each of a group of steps")->check(CLI::PositiveNumber);
-  app.add_option("--warmup", warmup, "Groups before, not timed")->check(CLI::NonNegativeNumber);
-  app.add_option("--group", group, "Steps between two looks at the clock; 0: 1 on the CPU, 100 on CUDA")
-      ->check(CLI::NonNegativeNumber);
+  add_whole_number(app, "--batch", batch, 1, "Pictures a step");
+  app.add_option("--mode", mode, "train or eval")->check(one_of({"train", "eval"}));
+  add_whole_number(app, "--steps", steps, 1, "Times to take, each of a group of steps");
+  add_whole_number(app, "--warmup", warmup, 0, "Groups before, not timed");
+  add_whole_number(app, "--group", group, 0, "Steps between two looks at the clock; 0: 1 on the CPU, 100 on CUDA");
 
   return program.run(argc, argv, [&] {
     constexpr int classes = 100;
@@ -111,13 +112,12 @@ int main(int argc, char** argv) {
     const std::size_t on_device = device.waits_for_results() ? device.peak_bytes() : 0;
     const std::size_t peak = on_device > 0 ? on_device : std::size_t(usage.ru_maxrss) * 1024;
     const double rate = 1000.0 * batch / median;
-    fmt::print(
-        "{} {}, batch {}: {:.3f} ms a step (median of {}; {:.3f} to {:.3f}), {:.0f} images/s, {:.0f} MiB at most{}\n",
-        model, mode, batch, median, steps, times.front(), times.back(), rate, static_cast<double>(peak) / (1 << 20),
-        launches > 0 ? fmt::format(", {} kernels and copies in a captured step", launches) : "");
-    fmt::print("a step: gather{} and normalisation, forward{}\n", mode == "train" ? ", augmentation" : "",
-               mode == "train" ? ", loss, backward, optimiser" : ", losses and ranks");
-    if (!profile.empty()) fmt::print("\n{}\n", profile_table(profile));
+    print("{} {}, batch {}: {:.3f} ms a step (median of {}; {:.3f} to {:.3f}), {:.0f} images/s, {:.0f} MiB at most{}\n",
+          model, mode, batch, median, steps, times.front(), times.back(), rate, static_cast<double>(peak) / (1 << 20),
+          launches > 0 ? fmt::format(", {} kernels and copies in a captured step", launches) : "");
+    print("a step: gather{} and normalisation, forward{}\n", mode == "train" ? ", augmentation" : "",
+          mode == "train" ? ", loss, backward, optimiser" : ", losses and ranks");
+    if (!profile.empty()) print("\n{}\n", profile_table(profile));
     for (const auto& [op, time] : profile) {
       program.result()["profile"][op] = {{"milliseconds", time.milliseconds}, {"ranges", time.count}};
     }

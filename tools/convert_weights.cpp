@@ -6,6 +6,7 @@
 #include "engine/base/error.h"
 #include "engine/formats/safetensors.h"
 #include "engine/formats/torch_checkpoint.h"
+#include "tools/common/output.h"
 #include "tools/common/program.h"
 #include "tools/common/report.h"
 
@@ -38,7 +39,7 @@ int main(int argc, char** argv) {
       tensors.push_back({{"name", tensor_name}, {"dtype", name(tensor.dtype)}, {"shape", tensor.shape}});
       elements += tensor.count();
     }
-    if (list) fmt::print("{}\n", table.text());
+    if (list) print("{}\n", table.text());
     if (!out.empty()) {
       if (torch) {
         write_torch_checkpoint(out, state);
@@ -46,7 +47,7 @@ int main(int argc, char** argv) {
         write_safetensors(out, state);
       }
     }
-    fmt::print("{} tensors, {} elements{}\n", state.entries.size(), grouped(elements),
-               out.empty() ? "" : " written to " + out.string());
+    print("{} tensors, {} elements{}\n", state.entries.size(), grouped(elements),
+          out.empty() ? "" : " written to " + out.string());
   });
 }

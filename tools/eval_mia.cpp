@@ -5,6 +5,8 @@
 
 #include "engine/base/error.h"
 #include "engine/formats/npy.h"
+#include "tools/common/options.h"
+#include "tools/common/output.h"
 #include "tools/common/progress.h"
 #include "tools/common/report.h"
 #include "tools/common/sisa.h"
@@ -34,13 +36,13 @@ void add_attack(Table& table, const std::string& who, const MiaOutcome& outcome)
 }
 
 void print_reason(const std::string& who, const MiaOutcome& outcome) {
-  if (!outcome.mia) fmt::print("{}: no attack: {}\n", who, outcome.reason);
+  if (!outcome.mia) print("{}: no attack: {}\n", who, outcome.reason);
 }
 
 void attack_one(Program& program, const MiaOutcome& outcome) {
   Table table = attack_table();
   add_attack(table, "attack", outcome);
-  fmt::print("{}", table.text());
+  print("{}", table.text());
   print_reason("attack", outcome);
   program.result()["mia"] = to_json(outcome);
   if (!outcome.mia) program.result()["mia_reason"] = outcome.reason;
@@ -72,7 +74,7 @@ void attack_subject(Program& program, const SubjectOptions& options, const MiaSe
   table.add_rule();
   table.add({"mean of the shards", decimals(mia.mean, 4)});
   add_attack(table, "ensemble (mean posterior)", mia.ensemble);
-  fmt::print("{}", table.text());
+  print("{}", table.text());
   for (const RunMia::Shard& shard : mia.shards) {
     print_reason(fmt::format("shard {} on the whole set", shard.shard), shard.whole);
     print_reason(fmt::format("shard {} on its own part", shard.shard), shard.own);
@@ -93,7 +95,7 @@ int main(int argc, char** argv) {
   app.add_option("--member-losses", member_losses, "Attack these losses: .npy, or one number a line")
       ->type_name("FILE");
   app.add_option("--nonmember-losses", nonmember_losses, "Losses of samples never seen")->type_name("FILE");
-  app.add_option("--splits", settings.splits, "Splits of the cross validation")->capture_default_str();
+  add_whole_number(app, "--splits", settings.splits, 2, "Splits of the cross validation");
 
   return program.run(argc, argv, [&] {
     settings.seed = program.seed();

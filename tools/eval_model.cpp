@@ -6,6 +6,8 @@
 
 #include "engine/base/error.h"
 #include "engine/formats/npy.h"
+#include "tools/common/options.h"
+#include "tools/common/output.h"
 #include "tools/common/progress.h"
 #include "tools/common/report.h"
 #include "tools/common/sisa.h"
@@ -48,7 +50,7 @@ void evaluate_run(Program& program, const Subject& subject, const std::vector<Ev
     const std::vector<float> losses(ensemble.losses.begin(), ensemble.losses.end());
     files.write("mean_posterior", set.name, losses, ensemble.log_posterior);
   }
-  fmt::print("{}\nevaluated in {}\n", accuracy_table(scores, sets), duration(scores.seconds));
+  print("{}\nevaluated in {}\n", accuracy_table(scores, sets), duration(scores.seconds));
   auto& json = program.result();
   json["run"] = run_json(*subject.run);
   json.update(accuracy_json(scores, sets));
@@ -72,7 +74,7 @@ void evaluate_network(Program& program, const Subject& subject, const std::vecto
     splits[set.name] = to_json(metrics);
     files.write({}, set.name, of_set.losses, of_set.logits);
   }
-  fmt::print("{}\nevaluated in {}\n", table.text(), duration(seconds));
+  print("{}\nevaluated in {}\n", table.text(), duration(seconds));
   program.result()["eval_seconds"] = seconds;
 }
 
@@ -85,7 +87,7 @@ int main(int argc, char** argv) {
   std::vector<std::string> splits{"test"};
   SampleFiles files;
   CLI::App& app = program.app();
-  app.add_option("--split", splits, "test, train, forget, retain: one or more, by commas")->delimiter(',');
+  add_names(app, "--split", splits, "test, train, forget, retain: one or more, by commas");
   app.add_option("--losses", files.losses, "Write each sample's loss here (.npy)")->type_name("DIR");
   app.add_option("--logits", files.logits, "Write each sample's logits here (.npy)")->type_name("DIR");
 

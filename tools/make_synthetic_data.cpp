@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 
 #include "data/synthetic.h"
+#include "tools/common/options.h"
+#include "tools/common/output.h"
 #include "tools/common/program.h"
 #include "tools/common/report.h"
 
@@ -13,12 +15,11 @@ int main(int argc, char** argv) {
   int train = 5000, test = 1000, classes = 20;
   CLI::App& app = program.app();
   app.add_option("--out", out, "The folder to write")->type_name("DIR")->required();
-  app.add_option("--train", train, "Training pictures");
-  app.add_option("--test", test, "Test pictures");
-  app.add_option("--classes", classes, "Classes");
+  add_whole_number(app, "--train", train, 1, "Training pictures");
+  add_whole_number(app, "--test", test, 1, "Test pictures");
+  add_whole_number(app, "--classes", classes, 1, "Classes");
   return program.run(argc, argv, [&] {
     write_synthetic(out, train, test, classes, program.seed());
-    fmt::print("{}: {} training and {} test pictures of {} classes\n", out.string(), grouped(train), grouped(test),
-               classes);
+    print("{}: {} training and {} test pictures of {} classes\n", out.string(), grouped(train), grouped(test), classes);
   });
 }

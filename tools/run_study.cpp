@@ -6,6 +6,8 @@
 #include "engine/base/error.h"
 #include "engine/base/file.h"
 #include "models/registry.h"
+#include "tools/common/options.h"
+#include "tools/common/output.h"
 #include "tools/common/program.h"
 #include "tools/common/progress.h"
 #include "tools/common/report.h"
@@ -124,12 +126,12 @@ int main(int argc, char** argv) {
   config.recipe = {.batch = 32, .optimizer = OptimizerKind::adam, .lr = 0.002, .weight_decay = 0, .augment = false};
   CLI::App& app = program.app();
   app.add_option("--preset", preset, "quick: one SISA run, its unlearning and its retraining")
-      ->check(CLI::IsMember({"quick"}));
+      ->check(one_of({"quick"}));
   app.add_option("--data", data, "Folder of CIFAR-100 or CIFAR-10 binary files")->type_name("DIR")->required();
   app.add_option("--out", out, "Folder for the runs and the report")->type_name("DIR")->required();
   app.add_option("--model", config.model, "resnet20, resnet32, resnet44 or resnet56")->type_name("NAME");
-  app.add_option("--shards", config.shards, "Networks, each on its own part of the data");
-  app.add_option("--epochs", config.epochs, "Epochs of each stage, one number a slice")->delimiter(',');
+  add_whole_number(app, "--shards", config.shards, 1, "Networks, each on its own part of the data");
+  add_whole_numbers(app, "--epochs", config.epochs, "Epochs of each stage, one number a slice");
   app.add_option("--forget", forget, "The forget set; by default the study's: positions 40 % to 60 %")
       ->type_name("SPEC");
   add_recipe_options(app, config.recipe);
@@ -174,7 +176,7 @@ int main(int argc, char** argv) {
         "The attack on each shard's own part of F, and how many of F are still classified right\n\n{}\n"
         "checkpoints: {} of {} files of the unlearned run have the very bytes of the run retrained without F\n",
         study_table(rows, config.shards), forget_table(rows), same, files);
-    fmt::print("\n{}", report);
+    print("\n{}", report);
     write_file_atomically(out / "report.txt", report);
 
     auto& json = program.result();

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "models/registry.h"
+#include "tools/common/options.h"
 #include "tools/common/program.h"
 #include "tools/common/single_model.h"
 
@@ -14,7 +15,7 @@ int main(int argc, char** argv) {
   add_single_model_options(program, options);
   program.app()
       .add_option("--weights", options.training.weights, "Start from these weights")
-      ->check(CLI::ExistingFile)
+      ->check(existing_file())
       ->type_name("FILE");
   program.app().add_option("--exclude", options.left_out, "Leave these samples out")->type_name("SPEC");
   return program.run(argc, argv, [&] { run_single_model(program, options); });

@@ -5,6 +5,8 @@
 
 #include "engine/base/error.h"
 #include "models/registry.h"
+#include "tools/common/options.h"
+#include "tools/common/output.h"
 #include "tools/common/program.h"
 #include "tools/common/progress.h"
 #include "tools/common/report.h"
@@ -77,15 +79,15 @@ int main(int argc, char** argv) {
   app.add_option("--data", options.data, "Folder of CIFAR-100 or CIFAR-10 binary files")->type_name("DIR");
   app.add_option("--model", options.config.model, "resnet20, resnet32, resnet44 or resnet56")->type_name("NAME");
   app.add_option("--out", options.out, "The run's folder")->type_name("RUN")->required();
-  app.add_option("--shards", options.config.shards, "Networks, each on its own part of the data");
-  app.add_option("--slices", options.slices, "Slices of a shard: checkpoints on the way");
-  app.add_option("--epochs", options.config.epochs, "Epochs of each stage, one number a slice")->delimiter(',');
+  add_whole_number(app, "--shards", options.config.shards, 1, "Networks, each on its own part of the data");
+  add_whole_number(app, "--slices", options.slices, 1, "Slices of a shard: checkpoints on the way");
+  add_whole_numbers(app, "--epochs", options.config.epochs, "Epochs of each stage, one number a slice");
   add_recipe_options(app, options.config.recipe);
   double fc_lr = 0;
   CLI::Option* fc_lr_option =
-      app.add_option("--fc-lr", fc_lr, "Learning rate of the last layer, where it differs")->default_str("");
+      add_number(app, "--fc-lr", fc_lr, "Learning rate of the last layer, where it differs")->default_str("");
   app.add_option("--weights", options.weights, "Start every shard from these weights")
-      ->check(CLI::ExistingFile)
+      ->check(existing_file())
       ->type_name("FILE");
   app.add_option("--exclude", options.exclude, "Leave these samples out")->type_name("SPEC");
   app.add_flag("--resume", options.resume, "Continue an interrupted run");
@@ -107,8 +109,8 @@ int main(int argc, char** argv) {
     const Evaluator evaluator(device, dataset);
     const auto sets = evaluation_sets({"test"}, dataset, {});
     const RunScores scores = score_run(run, evaluator, sets, bar);
-    fmt::print("{}\n{} sample passes in {}\n", accuracy_table(scores, sets), grouped(cost.sample_passes),
-               duration(cost.train_seconds));
+    print("{}\n{} sample passes in {}\n", accuracy_table(scores, sets), grouped(cost.sample_passes),
+          duration(cost.train_seconds));
     auto& json = program.result();
     json["run"] = run_json(run);
     json.update(accuracy_json(scores, sets));

@@ -10,6 +10,8 @@
 #include "engine/training.h"
 #include "models/registry.h"
 #include "tools/common/made_up.h"
+#include "tools/common/options.h"
+#include "tools/common/output.h"
 #include "tools/common/program.h"
 #include "tools/common/progress.h"
 
@@ -23,12 +25,8 @@ int main(int argc, char** argv) {
   std::vector<int> batches{128}, eval_batches{512};
   CLI::App& app = program.app();
   app.add_option("--model", model, "resnet20, resnet32, resnet44 or resnet56")->type_name("NAME");
-  app.add_option("--batch", batches, "Sizes of training batches, the last of an epoch too")
-      ->delimiter(',')
-      ->check(CLI::PositiveNumber);
-  app.add_option("--eval-batch", eval_batches, "Sizes of evaluated batches")
-      ->delimiter(',')
-      ->check(CLI::PositiveNumber);
+  add_whole_numbers(app, "--batch", batches, "Sizes of training batches, the last of an epoch too");
+  add_whole_numbers(app, "--eval-batch", eval_batches, "Sizes of evaluated batches");
   app.add_option("--out", out, "The record to write (.json)")->type_name("FILE")->required();
 
   return program.run(argc, argv, [&] {
@@ -57,8 +55,8 @@ int main(int argc, char** argv) {
       train(state, objective, job, bar);
     }
     write_conv_algorithms(out, device.conv_algorithms(), device.description());
-    fmt::print("{} convolutions measured, their engines in {}; --conv-algorithms {} uses them\n",
-               device.conv_algorithms().size(), out.string(), out.string());
+    print("{} convolutions measured, their engines in {}; --conv-algorithms {} uses them\n",
+          device.conv_algorithms().size(), out.string(), out.string());
     program.result()["convolutions"] = device.conv_algorithms().size();
     program.result()["conv_algorithms_digest"] = digest(device.conv_algorithms());
   });

@@ -1,4 +1,5 @@
 // Unlearns by fine-tuning on the retain set (STUDY §3).
+#include "tools/common/options.h"
 #include "tools/common/program.h"
 #include "tools/common/single_model.h"
 
@@ -9,7 +10,7 @@ int main(int argc, char** argv) {
   add_single_model_options(program, options);
   program.app()
       .add_option("--weights", options.training.weights, "The network to fine-tune")
-      ->check(CLI::ExistingFile)
+      ->check(existing_file())
 
       ->type_name("FILE")
       ->required();

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "engine/base/error.h"
+#include "tools/common/output.h"
 #include "tools/common/program.h"
 #include "tools/common/progress.h"
 #include "tools/common/report.h"
@@ -71,7 +72,7 @@ int main(int argc, char** argv) {
     const SisaWork work = run.work(ids, resume ? tell_of_damage(program, run) : std::vector<SisaRun::Damage>{});
     require_something_retained(dataset.train.count(), work.forgotten);
     if (recipe && work.sample_passes() == 0) throw UsageError("no stage is left to make by another recipe");
-    fmt::print("{}", plan_table(work));
+    print("{}", plan_table(work));
     auto& json = program.result();
     json["run"] = run_json(run);
     if (!resume) {
@@ -85,10 +86,10 @@ int main(int argc, char** argv) {
     if (recipe) run.change_recipe(work, *recipe);
     ProgressBar bar(program.quiet());
     const SisaRun::Cost cost = carry_out(run, work, dataset, device, bar);
-    fmt::print("\n{}{} samples forgotten in all; {} sample passes in {}\n",
-               resume ? "" : fmt::format("{} samples newly forgotten, ", grouped(work.newly_forgotten)),
-               grouped(static_cast<std::int64_t>(run.forgotten().size())), grouped(cost.sample_passes),
-               duration(cost.train_seconds));
+    print("\n{}{} samples forgotten in all; {} sample passes in {}\n",
+          resume ? "" : fmt::format("{} samples newly forgotten, ", grouped(work.newly_forgotten)),
+          grouped(static_cast<std::int64_t>(run.forgotten().size())), grouped(cost.sample_passes),
+          duration(cost.train_seconds));
     json["run"] = run_json(run);
     json["cost"] = run_cost_json(run, cost, 0);
   });

@@ -4,7 +4,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
+#include <cerrno>
+#include <cstring>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -12,6 +13,8 @@
 #include "engine/base/file.h"
 #include "engine/conv_algorithms_file.h"
 #include "kernels/libraries.h"
+#include "tools/common/options.h"
+#include "tools/common/output.h"
 #include "tools/common/progress.h"
 #include "tools/common/version.h"
 
@@ -37,8 +40,46 @@ std::string with_option(const CLI::App& app, const std::string& message) {
 }
 
 int fail(int exit_code, const std::string& message) {
-  fmt::print(stderr, "error: {}\n", in_one_line(message));
+  tell(fmt::format("error: {}\n", in_one_line(message)));
   return exit_code;
+}
+
+bool is_utf8(const std::string& text) {
+  try {
+    (void)nlohmann::json(text).dump();
+    return true;
+  } catch (const nlohmann::json::exception&) {
+    return false;
+  }
+}
+
+/// Results name files, in JSON, which is UTF-8.
+void require_utf8(int argc, char** argv) {
+  constexpr const char* right = "is not UTF-8; a name in UTF-8 (as renaming or a link gives it) would be right";
+  for (int i = 1; i < argc; ++i) {
+    if (!is_utf8(argv[i])) throw UsageError(fmt::format("the argument \"{}\" {}", printable(argv[i]), right));
+  }
+  std::error_code unknown;
+  const std::string folder = std::filesystem::current_path(unknown).string();
+  if (!is_utf8(folder)) throw UsageError(fmt::format("the current folder \"{}\" {}", printable(folder), right));
+}
+
+/// What the library that parses found wrong, in our words.
+std::string explain(const CLI::App& app, const CLI::ParseError& error) {
+  // Before an option that is missing: it may be the one that was mistyped.
+  if (const std::vector<std::string> unknown = app.remaining(); !unknown.empty()) {
+    const bool option = unknown.front().starts_with('-');
+    return fmt::format("{}: {}", unknown.front(), option ? "there is no such option" : "an argument too many");
+  }
+  const std::string message = error.what();
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr) {
+    return message.substr(0, message.find(':')) + " needs one value, and is given once";
+  }
+  if (dynamic_cast<const CLI::ConversionError*>(&error) != nullptr) {  // of flags alone, as "…: --quiet = 5"
+    const std::size_t begin = message.find("--");
+    if (begin != std::string::npos) return message.substr(begin, message.find(' ', begin) - begin) + " takes no value";
+  }
+  return message;
 }
 
 /// A number or truth value where the text is one; null for none.
@@ -69,7 +110,7 @@ Program::Program(std::string name, const std::string& description)
   app_.set_version_flag("--version", fmt::format("{} (Nepenthe {})", name_, version));
   app_.get_formatter()->column_width(34);
   app_.option_defaults()->always_capture_default();
-  app_.add_option("--seed", seed_, "Seed of everything random")->check(CLI::NonNegativeNumber)->type_name("N");
+  add_whole_number(app_, "--seed", seed_, std::uint64_t{0}, "Seed of everything random");
   app_.add_option("--json", json_file_, "Write the result to this file as JSON")->type_name("FILE");
   app_.add_flag("--quiet", quiet_, "No progress and no messages but errors");
   add_device_options();
@@ -79,45 +120,71 @@ Program::~Program() = default;
 
 void Program::add_device_options() {
   app_.add_option("--device", device_settings_.kind, "auto, cpu or cuda")
-      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->check(one_of({"auto", "cpu", "cuda"}))
       ->type_name("KIND");
   app_.add_option("--precision", precision_, "fp32, tf32 or bf16")
-      ->check(CLI::IsMember({"fp32", "tf32", "bf16"}))
+      ->check(one_of({"fp32", "tf32", "bf16"}))
       ->type_name("P");
-  app_.add_option("--threads", device_settings_.threads, "Threads of the CPU backend; 0: all")->type_name("N");
+  add_whole_number(app_, "--threads", device_settings_.threads, 0, "Threads of the CPU backend; 0: all");
   app_.add_option("--conv-algorithms", conv_algorithms_file_, "CUDA: cuDNN's engines to use, from tune_convolutions")
       ->type_name("FILE");
   app_.add_flag("--eager", device_settings_.eager, "CUDA: issue every kernel, no captured steps; the same bits");
 }
 
-int Program::run(int argc, char** argv, const std::function<void()>& body) {
+bool Program::parse(int argc, char** argv) {
+  for (CLI::Option* option : app_.get_options()) {
+    if (option->get_items_expected() == 0) continue;
+    // Before the checks that it has already.
+    option->transform(CLI::Validator(
+        [](const std::string& value) { return value.empty() ? "its value is empty" : std::string(); }, ""));
+  }
+  require_utf8(argc, argv);
   try {
     app_.parse(argc, argv);
+    return true;
   } catch (const CLI::Success& done) {
-    return app_.exit(done);
+    std::ostringstream text;
+    app_.exit(done, text, text);
+    print("{}", text.str());
+    return false;
   } catch (const CLI::ParseError& error) {
-    return fail(2, fmt::format("{}; {} --help lists the options", error.what(), name_));
+    throw UsageError(fmt::format("{}; {} --help lists the options", explain(app_, error), name_));
   }
-  stop_on_signals();
+}
+
+int Program::run(int argc, char** argv, const std::function<void()>& body) {
+  prepare_output();
   try {
-    if (!json_file_.empty()) require_writable_place(json_file_, "--json");
-    auto& result = *result_;
-    result["program"] = name_;
-    result["version"] = version;
-    result["configuration"] = configuration(app_);
-    result["seed"] = seed_;
-    result["device"] = nullptr;  // until one is opened
-    result["precision"] = precision_;
-    body();
-    write_result();
-    return 0;
+    if (parse(argc, argv)) {
+      stop_on_signals();
+      if (!json_file_.empty()) require_writable_place(json_file_, "--json");
+      auto& result = *result_;
+      result["program"] = name_;
+      result["version"] = version;
+      result["configuration"] = configuration(app_);
+      result["seed"] = seed_;
+      result["device"] = nullptr;  // until one is opened
+      result["precision"] = precision_;
+      body();
+      write_result();
+    }
   } catch (const UsageError& error) {
     return fail(2, with_option(app_, error.what()));
   } catch (const std::bad_alloc&) {
     return fail(1, "out of memory; a smaller --batch needs less");
-  } catch (const std::exception& error) {
+  } catch (const std::filesystem::filesystem_error& error) {
+    return fail(1, fmt::format("{}: {}", error.path1().string(), error.code().message()));
+  } catch (const std::runtime_error& error) {
     return fail(1, with_option(app_, error.what()));
+  } catch (const std::exception& error) {
+    return fail(1, fmt::format("a fault of this program, not of what it was given: {}", error.what()));
   }
+  if (const auto failure = output_failure()) {
+    // A reader that has seen enough (| head) is no news to anyone.
+    return *failure == EPIPE ? 1
+                             : fail(1, fmt::format("standard output cannot be written: {}", std::strerror(*failure)));
+  }
+  return 0;
 }
 
 void Program::prefer_isa(std::optional<kernels::Isa> isa) {
@@ -141,7 +208,7 @@ Device& Program::device() {
 }
 
 void Program::say(const std::string& line) const {
-  if (!quiet_) fmt::print(stderr, "{}\n", line);
+  if (!quiet_) tell(line + "\n");
 }
 
 nlohmann::ordered_json& Program::result() { return *result_; }
@@ -155,7 +222,7 @@ void add_recipe_options(CLI::App& app, Recipe& recipe) {
                                                                {"adam", OptimizerKind::adam}};
   static const std::map<std::string, Schedule> schedules{{"constant", Schedule::constant},
                                                          {"cosine", Schedule::cosine}};
-  app.add_option("--batch", recipe.batch, "Samples a step");
+  add_whole_number(app, "--batch", recipe.batch, 1, "Samples a step");
   // Options take effect in the order they are added: --lr and --weight-decay, where given, after this one.
   const auto take_optimizer = [&recipe](const std::string& text) {
     recipe.optimizer = optimizers.at(text);
@@ -166,19 +233,19 @@ void add_recipe_options(CLI::App& app, Recipe& recipe) {
   };
   app.add_option_function<std::string>("--optimizer", take_optimizer,
                                        "sgd; or adam: learning rate 0.001, no weight decay")
-      ->check(CLI::IsMember({"sgd", "adam"}))
+      ->check(one_of({"sgd", "adam"}))
       ->default_str(name(recipe.optimizer))
       ->type_name("KIND");
-  app.add_option("--lr", recipe.lr, "Learning rate at the start");
-  app.add_option("--momentum", recipe.momentum, "Of SGD");
+  add_number(app, "--lr", recipe.lr, "Learning rate at the start");
+  add_number(app, "--momentum", recipe.momentum, "Of SGD");
   app.add_flag("--nesterov,!--no-nesterov", recipe.nesterov, "Nesterov's momentum in SGD")
       ->default_str(recipe.nesterov ? "true" : "false");
-  app.add_option("--dampening", recipe.dampening, "Of SGD's momentum");
-  app.add_option("--weight-decay", recipe.weight_decay, "L2, inside the gradient, on all parameters");
+  add_number(app, "--dampening", recipe.dampening, "Of SGD's momentum");
+  add_number(app, "--weight-decay", recipe.weight_decay, "L2, inside the gradient, on all parameters");
   app.add_option_function<std::string>(
          "--schedule", [&recipe](const std::string& text) { recipe.schedule = schedules.at(text); },
          "Of the learning rate: constant or cosine (to 0)")
-      ->check(CLI::IsMember({"constant", "cosine"}))
+      ->check(one_of({"constant", "cosine"}))
       ->default_str(name(recipe.schedule))
       ->type_name("KIND");
   app.add_flag("--augment,!--no-augment", recipe.augment, "Random crops and flips")

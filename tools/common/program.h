@@ -26,7 +26,8 @@ class Program {
   CLI::App& app() { return app_; }
 
   /// Parses the arguments and runs the body. Exit codes: 0 done; 2 wrong arguments (parsing, UsageError); 1 anything
-  /// else; failures end in one line "error: …" on standard error.
+  /// else, also results that standard output did not take; failures end in one line "error: …" on standard error, but
+  /// for a reader of standard output that went away.
   int run(int argc, char** argv, const std::function<void()>& body);
 
   /// Has device() compute with this instruction set where the processor has it, unless $NEPENTHE_ISA asks for one; call
@@ -48,6 +49,7 @@ class Program {
 
  private:
   void add_device_options();
+  bool parse(int argc, char** argv);  // whether there is anything to run
   void write_result();
 
   std::string name_;

@@ -8,6 +8,8 @@
 
 #include "models/registry.h"
 #include "models/weights.h"
+#include "tools/common/options.h"
+#include "tools/common/output.h"
 #include "tools/common/progress.h"
 #include "tools/common/report.h"
 #include "unlearning/evaluation.h"
@@ -20,7 +22,7 @@ void add_single_model_options(Program& program, SingleModelOptions& options) {
   CLI::App& app = program.app();
   app.add_option("--data", options.data, "Folder of CIFAR-100 or CIFAR-10 binary files")->type_name("DIR")->required();
   app.add_option("--model", options.training.model, "resnet20, resnet32, resnet44 or resnet56")->type_name("NAME");
-  app.add_option("--epochs", options.training.recipe.epochs, "Passes over the data");
+  add_whole_number(app, "--epochs", options.training.recipe.epochs, 1, "Passes over the data");
   add_recipe_options(app, options.training.recipe);
   app.add_option("--out", options.training.out, "The checkpoint to write (.safetensors)")
       ->type_name("FILE")
@@ -79,11 +81,11 @@ void run_single_model(Program& program, SingleModelOptions& options) {
   if (test) {
     Table table({"", "top-1", "top-5", "loss"});
     table.add({"test", percent(test->top1), percent(test->top5), decimals(test->loss, 4)});
-    fmt::print("{}\n", table.text());
+    print("{}\n", table.text());
   }
-  fmt::print("last epoch's training loss {:.4f}; {} sample passes in {}\n{}  SHA-256 {}\n", result.training.loss,
-             grouped(result.training.sample_passes), duration(result.training.seconds), training.out.string(),
-             result.digest);
+  print("last epoch's training loss {:.4f}; {} sample passes in {}\n{}  SHA-256 {}\n", result.training.loss,
+        grouped(result.training.sample_passes), duration(result.training.seconds), training.out.string(),
+        result.digest);
 
   auto& json = program.result();
   json["recipe"] = to_json(training.recipe);

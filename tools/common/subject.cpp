@@ -3,6 +3,7 @@
 #include "engine/base/error.h"
 #include "models/registry.h"
 #include "models/weights.h"
+#include "tools/common/options.h"
 #include "tools/common/sisa.h"
 #include "unlearning/forget_spec.h"
 
@@ -13,7 +14,7 @@ void add_subject_options(Program& program, SubjectOptions& options) {
   app.add_option("--run", options.run, "A SISA run's folder")->type_name("RUN");
   app.add_option("--model", options.model, "One network: resnet20, resnet32, resnet44 or resnet56")->type_name("NAME");
   app.add_option("--weights", options.weights, "Its weights: .safetensors, .pt or .pth")
-      ->check(CLI::ExistingFile)
+      ->check(existing_file())
       ->type_name("FILE");
   app.add_option("--data", options.data, "Folder of CIFAR binary files; a run knows its own")->type_name("DIR");
   app.add_option("--forget", options.forget, "The forget set; a run knows what it has forgotten")->type_name("SPEC");
