@@ -39,17 +39,22 @@ bool contains(const std::string& text, const std::string& part) { return text.fi
 
 TEST_CASE("a number below its range is answered with the smallest that is right") {
   for (const auto& [command, option, smallest] :
-       {std::tuple("train_sisa --out r --data d", "--batch", 1), std::tuple("train_sisa --out r --data d", "--shards", 1),
-        std::tuple("train_sisa --out r --data d", "--slices", 1), std::tuple("train_sisa --out r --data d", "--threads", 0),
-        std::tuple("train_model --out o --data d", "--epochs", 1), std::tuple("train_model --out o --data d", "--seed", 0),
+       {std::tuple("train_sisa --out r --data d", "--batch", 1),
+        std::tuple("train_sisa --out r --data d", "--shards", 1),
+        std::tuple("train_sisa --out r --data d", "--slices", 1),
+        std::tuple("train_sisa --out r --data d", "--threads", 0),
+        std::tuple("train_model --out o --data d", "--epochs", 1),
+        std::tuple("train_model --out o --data d", "--seed", 0),
         std::tuple("run_study --out o --data d", "--shards", 1), std::tuple("bench_step", "--batch", 1),
         std::tuple("bench_step", "--steps", 1), std::tuple("bench_step", "--warmup", 0),
         std::tuple("bench_step", "--group", 0), std::tuple("make_synthetic_data --out o", "--train", 1),
-        std::tuple("make_synthetic_data --out o", "--test", 1), std::tuple("make_synthetic_data --out o", "--classes", 1),
-        std::tuple("eval_mia", "--splits", 2), std::tuple("tune_convolutions --out o", "--batch", 1),
+        std::tuple("make_synthetic_data --out o", "--test", 1),
+        std::tuple("make_synthetic_data --out o", "--classes", 1), std::tuple("eval_mia", "--splits", 2),
+        std::tuple("tune_convolutions --out o", "--batch", 1),
         std::tuple("tune_convolutions --out o", "--eval-batch", 1)}) {
-    CHECK(contains(refusal(fmt::format("{} {} {}", command, option, smallest - 1)),
-                   fmt::format("error: {} {}: a whole number of at least {} would be right", option, smallest - 1, smallest)));
+    CHECK(contains(
+        refusal(fmt::format("{} {} {}", command, option, smallest - 1)),
+        fmt::format("error: {} {}: a whole number of at least {} would be right", option, smallest - 1, smallest)));
   }
 }
 
@@ -66,17 +71,20 @@ TEST_CASE("what is no number of that kind is refused") {
 
 TEST_CASE("the largest seed is one") {
   const Folder folder;
-  CHECK(run_program(folder.path, "make_synthetic_data --out d --train 2 --test 2 --classes 2 --seed 18446744073709551615")
-            .exit_code == 0);
+  CHECK(
+      run_program(folder.path, "make_synthetic_data --out d --train 2 --test 2 --classes 2 --seed 18446744073709551615")
+          .exit_code == 0);
 }
 
 TEST_CASE("empty values and empty parts of lists are refused") {
-  for (const char* option : {"--threads", "--seed", "--json", "--device", "--data", "--model", "--forget", "--weights"}) {
+  for (const char* option :
+       {"--threads", "--seed", "--json", "--device", "--data", "--model", "--forget", "--weights"}) {
     CHECK(contains(refusal(fmt::format("eval_model {} ''", option)), fmt::format("{}: its value is empty", option)));
   }
   CHECK(contains(refusal("convert_weights ''"), "in: its value is empty"));
   for (const char* list : {",1,1", "1,,1", "1,1,", ","}) {
-    CHECK(contains(refusal(fmt::format("train_sisa --out r --data d --epochs {}", list)), fmt::format("--epochs {}: ", list)));
+    CHECK(contains(refusal(fmt::format("train_sisa --out r --data d --epochs {}", list)),
+                   fmt::format("--epochs {}: ", list)));
   }
   CHECK(contains(refusal("train_sisa --out r --data d --epochs 1,0,1"), "at least 1"));
   CHECK(contains(refusal("eval_model --split test,,train"), "--split test,,train: "));
@@ -96,18 +104,22 @@ TEST_CASE("an option without its value, or given twice, or a flag with one") {
 
 TEST_CASE("one word of a few, and a file that is there") {
   CHECK(contains(refusal("bench_step --device gpu"), "--device: there is no gpu; auto, cpu, cuda would be right"));
-  CHECK(contains(refusal("eval_model --model resnet20 --data d --weights none.pt"), "--weights: there is no file none.pt"));
-  CHECK(contains(refusal("eval_model --model resnet20 --data d --weights /dev/null"), "--weights: /dev/null is no file"));
+  CHECK(contains(refusal("eval_model --model resnet20 --data d --weights none.pt"),
+                 "--weights: there is no file none.pt"));
+  CHECK(
+      contains(refusal("eval_model --model resnet20 --data d --weights /dev/null"), "--weights: /dev/null is no file"));
 }
 
 TEST_CASE("a name that is not UTF-8 is refused at the start") {
-  CHECK(contains(refusal("make_synthetic_data --out caf\xe9 --train 2 --test 2"), "the argument \"caf\\xe9\" is not UTF-8"));
+  CHECK(contains(refusal("make_synthetic_data --out caf\xe9 --train 2 --test 2"),
+                 "the argument \"caf\\xe9\" is not UTF-8"));
   const Folder folder;
   fs::create_directories(folder.path / "caf\xe9");
   const Outcome outcome = run_program(folder.path / "caf\xe9", "make_synthetic_data --out d --train 2 --test 2");
   CHECK(outcome.exit_code == 2);
   CHECK(contains(outcome.error, "the current folder"));
-  CHECK(run_program(folder.path, "make_synthetic_data --out 'bücher 日本' --train 2 --test 2 --classes 2").exit_code == 0);
+  CHECK(run_program(folder.path, "make_synthetic_data --out 'bücher 日本' --train 2 --test 2 --classes 2").exit_code ==
+        0);
 }
 
 TEST_CASE("more threads than can be are refused") {

@@ -43,7 +43,8 @@ struct World {
 
   /// A program's exit code by the shell, after `command` with its redirections; 128 and more: a signal ended it.
   int by_shell(const std::string& command) const {
-    const int status = std::system(fmt::format("cd '{}' && PATH='{}':$PATH; {}", root.string(), NEPENTHE_BIN_DIR, command).c_str());
+    const int status =
+        std::system(fmt::format("cd '{}' && PATH='{}':$PATH; {}", root.string(), NEPENTHE_BIN_DIR, command).c_str());
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
 };
@@ -115,7 +116,8 @@ TEST_CASE("messages that cannot be shown are dropped, and the work goes on") {
     CHECK(world.by_shell(fmt::format("{} 2 --out out.safetensors >/dev/null {}", train, error)) == 0);
     CHECK(nepenthe::sha256_file(world.root / "out.safetensors") == right);
     CHECK(world.by_shell(fmt::format("{} 2 --out out.safetensors >/dev/null {}", train, error)) == 2);  // exists
-    CHECK(world.by_shell(fmt::format("eval_model --model resnet20 --weights right.safetensors --data gone {}", error)) == 2);
+    CHECK(world.by_shell(
+              fmt::format("eval_model --model resnet20 --weights right.safetensors --data gone {}", error)) == 2);
     fs::remove(world.root / "out.safetensors");
     fs::remove(world.root / "out.safetensors.manifest.jsonl");
   }
@@ -133,12 +135,15 @@ TEST_CASE("a file never takes the number of a closed stream") {
 TEST_CASE("results that cannot be written are one line and exit code 1, and nothing else is lost") {
   const World world;
   const std::string data = slurp(world.root / "data/train.bin");
-  for (const auto& [stream, reason] : {std::pair("1>/dev/full", "No space left on device"), std::pair("1>&-", "Bad file descriptor")}) {
+  for (const auto& [stream, reason] :
+       {std::pair("1>/dev/full", "No space left on device"), std::pair("1>&-", "Bad file descriptor")}) {
     CAPTURE(stream);
-    CHECK(world.by_shell(fmt::format("{} 1 --out out.safetensors --json out.json --quiet {} 2>error.txt", train, stream)) == 1);
+    CHECK(world.by_shell(
+              fmt::format("{} 1 --out out.safetensors --json out.json --quiet {} 2>error.txt", train, stream)) == 1);
     CHECK(slurp(world.root / "error.txt") == fmt::format("error: standard output cannot be written: {}\n", reason));
     CHECK(nlohmann::json::parse(slurp(world.root / "out.json")).at("splits").contains("test"));
-    for (const char* made : {"out.safetensors", "out.safetensors.manifest.jsonl", "out.json"}) fs::remove(world.root / made);
+    for (const char* made : {"out.safetensors", "out.safetensors.manifest.jsonl", "out.json"})
+      fs::remove(world.root / made);
     CHECK(world.by_shell(fmt::format("train_sisa --help {} 2>error.txt", stream)) == 1);
     CHECK(world.by_shell(fmt::format("train_sisa --version {} 2>error.txt", stream)) == 1);
   }
@@ -148,7 +153,8 @@ TEST_CASE("a reader that has seen enough is no error to speak of") {
   const World world;
   REQUIRE(world.run(fmt::format("{} 1 --out out.safetensors", train)).exit_code == 0);
   // The reader is gone before the program begins.
-  CHECK(world.by_shell("(sleep 0.3; convert_weights out.safetensors --list 2>error.txt; echo $? >code.txt) | true") == 0);
+  CHECK(world.by_shell("(sleep 0.3; convert_weights out.safetensors --list 2>error.txt; echo $? >code.txt) | true") ==
+        0);
   CHECK(slurp(world.root / "code.txt") == "1\n");
   CHECK(slurp(world.root / "error.txt").empty());
 }
@@ -195,6 +201,7 @@ TEST_CASE("SIGHUP, SIGTERM and SIGINT stop at a safe point, and what is ignored 
     CHECK(fs::exists(world.root / (out + ".state")));
   }
   CHECK(world.by_shell(fmt::format("trap '' HUP; {} 20 --out deaf.safetensors --quiet >/dev/null & "
-                                   "sleep 0.2; kill -HUP $!; wait $!", train)) == 0);
+                                   "sleep 0.2; kill -HUP $!; wait $!",
+                                   train)) == 0);
   CHECK(fs::exists(world.root / "deaf.safetensors"));
 }

@@ -1,5 +1,5 @@
-// What a program shows: results on standard output, messages and progress on standard error. No failure to show ends the
-// work: of messages it is forgotten, of results it is remembered and reported when all is done.
+// What a program shows: results on standard output, messages and progress on standard error. No failure to show ends
+// the work: of messages it is forgotten, of results it is remembered and reported when all is done.
 #pragma once
 
 #include <fmt/format.h>
@@ -11,8 +11,8 @@
 
 namespace nepenthe {
 
-/// Call it first: a standard stream that is closed is held by nothing, so that no file opened later takes its number and
-/// the messages meant for it; a reader that goes away is an error of writing, not a signal.
+/// Call it first: a standard stream that is closed is held by nothing, so that no file opened later takes its number
+/// and the messages meant for it; a reader that goes away is an error of writing, not a signal.
 void prepare_output();
 
 /// Writes to standard error, whole and at once; dropped where that fails.
@@ -28,8 +28,8 @@ void print(fmt::format_string<Args...> format, Args&&... args) {
 /// The error number (errno) of the failure to write results.
 std::optional<int> output_failure();
 
-/// Columns of the terminal that standard error is; empty where it is none, or where plain lines are wanted (TERM unset or
-/// "dumb", NO_COLOR set).
+/// Columns of the terminal that standard error is; empty where it is none, or where plain lines are wanted (TERM unset
+/// or "dumb", NO_COLOR set).
 std::optional<int> terminal_columns();
 
 }  // namespace nepenthe
