@@ -6,6 +6,7 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <functional>
 
 #include "engine/base/error.h"
 #include "engine/base/file.h"
@@ -19,18 +20,30 @@ namespace {
 struct DTypeRow {
   DType dtype;
   std::string_view name;
-  std::size_t size;
+  std::size_t bits;
 };
-constexpr std::array<DTypeRow, 10> dtypes = {{{DType::f32, "F32", 4},
-                                              {DType::f64, "F64", 8},
-                                              {DType::f16, "F16", 2},
-                                              {DType::bf16, "BF16", 2},
-                                              {DType::i64, "I64", 8},
-                                              {DType::i32, "I32", 4},
-                                              {DType::i16, "I16", 2},
-                                              {DType::i8, "I8", 1},
-                                              {DType::u8, "U8", 1},
-                                              {DType::boolean, "BOOL", 1}}};
+constexpr std::array<DTypeRow, 22> dtypes = {{{DType::f32, "F32", 32},
+                                              {DType::f64, "F64", 64},
+                                              {DType::f16, "F16", 16},
+                                              {DType::bf16, "BF16", 16},
+                                              {DType::i64, "I64", 64},
+                                              {DType::i32, "I32", 32},
+                                              {DType::i16, "I16", 16},
+                                              {DType::i8, "I8", 8},
+                                              {DType::u64, "U64", 64},
+                                              {DType::u32, "U32", 32},
+                                              {DType::u16, "U16", 16},
+                                              {DType::u8, "U8", 8},
+                                              {DType::boolean, "BOOL", 8},
+                                              {DType::f8_e4m3, "F8_E4M3", 8},
+                                              {DType::f8_e5m2, "F8_E5M2", 8},
+                                              {DType::f8_e8m0, "F8_E8M0", 8},
+                                              {DType::f8_e4m3fnuz, "F8_E4M3FNUZ", 8},
+                                              {DType::f8_e5m2fnuz, "F8_E5M2FNUZ", 8},
+                                              {DType::f6_e2m3, "F6_E2M3", 6},
+                                              {DType::f6_e3m2, "F6_E3M2", 6},
+                                              {DType::f4, "F4", 4},
+                                              {DType::c64, "C64", 64}}};
 
 const DTypeRow& row(DType dtype) { return dtypes.at(static_cast<std::size_t>(dtype)); }
 
@@ -66,20 +79,41 @@ float from_half(std::uint16_t half) {
 
 float from_bfloat(std::uint16_t value) { return std::bit_cast<float>(std::uint32_t{value} << 16); }
 
-template <class T, class Convert>
-std::vector<float> converted(const HostTensor& tensor, Convert convert) {
-  std::vector<float> values(static_cast<std::size_t>(tensor.count()));
+template <class T, class To, class Convert>
+std::vector<To> converted(const HostTensor& tensor, Convert convert) {
+  std::vector<To> values(static_cast<std::size_t>(tensor.count()));
   for (std::size_t i = 0; i < values.size(); ++i) {
     T value;
     std::memcpy(&value, tensor.bytes.data() + i * sizeof(T), sizeof(T));
-    values[i] = convert(value);
+    values[i] = static_cast<To>(convert(value));
   }
   return values;
 }
 
+template <class To>
+std::vector<To> floats(const HostTensor& tensor) {
+  switch (tensor.dtype) {
+    case DType::f32: return converted<float, To>(tensor, std::identity());
+    case DType::f64: return converted<double, To>(tensor, std::identity());
+    case DType::f16: return converted<std::uint16_t, To>(tensor, from_half);
+    case DType::bf16: return converted<std::uint16_t, To>(tensor, from_bfloat);
+    default:
+      throw Error(
+          fmt::format("[host_tensor] the elements are {}; F32, F64, F16 or BF16 is needed", name(tensor.dtype)));
+  }
+}
+
 }  // namespace
 
-std::size_t element_size(DType dtype) { return row(dtype).size; }
+std::size_t element_bits(DType dtype) { return row(dtype).bits; }
+
+std::optional<std::uint64_t> byte_count(DType dtype, std::span<const std::int64_t> shape) {
+  std::int64_t bits = 0;
+  const auto count = element_count(shape);
+  if (!count || __builtin_mul_overflow(*count, static_cast<std::int64_t>(element_bits(dtype)), &bits) || bits % 8 != 0)
+    return std::nullopt;
+  return static_cast<std::uint64_t>(bits) / 8;
+}
 
 std::string_view name(DType dtype) { return row(dtype).name; }
 
@@ -111,28 +145,31 @@ HostTensor HostTensor::from(std::vector<std::int64_t> shape, std::span<const std
 }
 
 std::int64_t HostTensor::count() const {
-  const auto elements_of_shape = element_count(shape);
-  if (!elements_of_shape || static_cast<std::size_t>(*elements_of_shape) != bytes.size() / element_size(dtype) ||
-      bytes.size() % element_size(dtype) != 0) {
+  if (byte_count(dtype, shape) != bytes.size()) {
     throw Error(fmt::format("[host_tensor] {} bytes do not fill the shape {} of {}", bytes.size(), to_string(shape),
                             nepenthe::name(dtype)));
   }
-  return *elements_of_shape;
+  return *element_count(shape);
 }
 
 std::span<const float> HostTensor::f32() const { return elements<float>(*this, DType::f32); }
 
 std::span<const std::int64_t> HostTensor::i64() const { return elements<std::int64_t>(*this, DType::i64); }
 
-std::vector<float> HostTensor::to_f32() const {
+std::vector<float> HostTensor::to_f32() const { return floats<float>(*this); }
+
+std::vector<double> HostTensor::to_f64() const {
   switch (dtype) {
-    case DType::f32: return converted<float>(*this, [](float value) { return value; });
-    case DType::f64: return converted<double>(*this, [](double value) { return static_cast<float>(value); });
-    case DType::f16: return converted<std::uint16_t>(*this, from_half);
-    case DType::bf16: return converted<std::uint16_t>(*this, from_bfloat);
-    default:
-      throw Error(
-          fmt::format("[host_tensor] the elements are {}; F32, F64, F16 or BF16 is needed", nepenthe::name(dtype)));
+    case DType::boolean:
+    case DType::u8: return converted<std::uint8_t, double>(*this, std::identity());
+    case DType::u16: return converted<std::uint16_t, double>(*this, std::identity());
+    case DType::u32: return converted<std::uint32_t, double>(*this, std::identity());
+    case DType::u64: return converted<std::uint64_t, double>(*this, std::identity());
+    case DType::i8: return converted<std::int8_t, double>(*this, std::identity());
+    case DType::i16: return converted<std::int16_t, double>(*this, std::identity());
+    case DType::i32: return converted<std::int32_t, double>(*this, std::identity());
+    case DType::i64: return converted<std::int64_t, double>(*this, std::identity());
+    default: return floats<double>(*this);
   }
 }
 

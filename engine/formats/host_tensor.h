@@ -13,12 +13,39 @@
 
 namespace nepenthe {
 
-enum class DType : std::uint8_t { f32, f64, f16, bf16, i64, i32, i16, i8, u8, boolean };
+/// The element types of safetensors. Of those from f8_e4m3 on the elements are carried but not understood.
+enum class DType : std::uint8_t {
+  f32,
+  f64,
+  f16,
+  bf16,
+  i64,
+  i32,
+  i16,
+  i8,
+  u64,
+  u32,
+  u16,
+  u8,
+  boolean,
+  f8_e4m3,
+  f8_e5m2,
+  f8_e8m0,
+  f8_e4m3fnuz,
+  f8_e5m2fnuz,
+  f6_e2m3,
+  f6_e3m2,
+  f4,
+  c64
+};
 
-/// Bytes of one element.
-std::size_t element_size(DType dtype);
+/// Bits of one element: a multiple of 8 but for f6_e2m3, f6_e3m2 and f4.
+std::size_t element_bits(DType dtype);
 
-/// As safetensors spells it: "F32", "F64", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL".
+/// Bytes of a dense tensor; empty where the shape is none, they leave 63 bits or end within a byte.
+std::optional<std::uint64_t> byte_count(DType dtype, std::span<const std::int64_t> shape);
+
+/// As safetensors spells it: "F32", "BF16", "I64", "BOOL", "F8_E4M3" ….
 std::string_view name(DType dtype);
 
 /// The inverse of name(); empty for other spellings.
@@ -34,7 +61,7 @@ std::string to_string(std::span<const std::int64_t> shape);
 struct HostTensor {
   DType dtype = DType::f32;
   std::vector<std::int64_t> shape;  // empty for a 0-d tensor, which has one element
-  std::vector<std::byte> bytes;     // count() · element_size(dtype)
+  std::vector<std::byte> bytes;     // byte_count(dtype, shape)
 
   /// Copies of `values`; throws Error where their number is not the shape's.
   static HostTensor from(std::vector<std::int64_t> shape, std::span<const float> values);
@@ -47,8 +74,11 @@ struct HostTensor {
   std::span<const float> f32() const;
   std::span<const std::int64_t> i64() const;
 
-  /// The elements as fp32, out of F32, F64 (rounded to nearest), F16 or BF16. Throws Error for integers.
+  /// The elements as fp32, out of F32, F64 (rounded to nearest), F16 or BF16. Throws Error for others.
   std::vector<float> to_f32() const;
+
+  /// The elements as fp64, also of booleans and integers, beyond 2^53 rounded to nearest. Throws Error for others.
+  std::vector<double> to_f64() const;
 };
 
 /// Named tensors in their file's order, with the file's text metadata.

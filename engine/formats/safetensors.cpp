@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <limits>
@@ -10,6 +11,7 @@
 #include <set>
 #include <system_error>
 #include <tuple>
+#include <utility>
 
 #include "engine/base/error.h"
 #include "engine/base/file.h"
@@ -29,28 +31,6 @@ template <class... Args>
   throw Error(fmt::format("{}: {}", source, fmt::format(what, std::forward<Args>(args)...)));
 }
 
-/// The header as JSON; nlohmann/json alone would take the last of two equal names in silence.
-json parse_header(std::string_view text, std::string_view source) {
-  constexpr int deepest = 3;  // header, tensor, shape
-  std::vector<std::set<std::string, std::less<>>> names;
-  const auto check = [&](int depth, json::parse_event_t event, json& parsed) {
-    if (depth > deepest) fail(source, "the header is nested deeper than names, tensors and shapes");
-    if (event == json::parse_event_t::object_start) names.emplace_back();
-    if (event == json::parse_event_t::object_end) names.pop_back();
-    if (event == json::parse_event_t::key && !names.back().insert(parsed.get<std::string>()).second) {
-      fail(source, "the header has '{}' twice; names must differ", printable(parsed.get_ref<const std::string&>()));
-    }
-    return true;
-  };
-  try {
-    json header = json::parse(text, check);
-    if (!header.is_object()) fail(source, "the header is a JSON {}; an object is expected", header.type_name());
-    return header;
-  } catch (const json::exception& problem) {
-    fail(source, "the header is no valid JSON ({})", printable(problem.what()));
-  }
-}
-
 struct Range {
   std::uint64_t begin = 0, end = 0;
   std::string name;
@@ -58,33 +38,26 @@ struct Range {
   std::vector<std::int64_t> shape;
 };
 
-const json& field(const json& tensor, const char* key, const std::string& name, std::string_view source) {
-  const auto found = tensor.find(key);
-  if (found == tensor.end()) fail(source, "tensor '{}' has no '{}'", printable(name), key);
-  return *found;
-}
-
-Range parse_tensor(const std::string& name, const json& tensor, std::uint64_t data_size, std::string_view source) {
+/// One entry of the header, without a look at the data. Fields of other names are allowed.
+Range parse_entry(const std::string& name, const json& entry, std::string_view source) {
   const std::string shown = printable(name);
-  if (name.empty()) fail(source, "a tensor has an empty name");
-  if (!tensor.is_object()) fail(source, "tensor '{}' is a JSON {}; an object is expected", shown, tensor.type_name());
-  for (const auto& [key, value] : tensor.items()) {
-    if (key != "dtype" && key != "shape" && key != "data_offsets") {
-      fail(source, "tensor '{}' has a field '{}'; only dtype, shape and data_offsets are known", shown, printable(key));
-    }
-  }
-
+  if (!entry.is_object()) fail(source, "tensor '{}' is a JSON {}; an object is expected", shown, entry.type_name());
+  const auto field = [&](const char* key) -> const json& {
+    const auto found = entry.find(key);
+    if (found == entry.end()) fail(source, "tensor '{}' has no '{}'", shown, key);
+    return *found;
+  };
   Range range;
   range.name = name;
-  const json& dtype = field(tensor, "dtype", name, source);
+  const json& dtype = field("dtype");
   const auto known = dtype.is_string() ? dtype_named(dtype.get_ref<const std::string&>()) : std::nullopt;
   if (!known) {
-    fail(source, "tensor '{}' has dtype {}; readable are F64, F32, F16, BF16, I64, I32, I16, I8, U8 and BOOL", shown,
+    fail(source, "tensor '{}' has dtype {}; one of safetensors 0.8 is expected, such as F32 or I64", shown,
          printable(dtype.dump()));
   }
   range.dtype = *known;
 
-  const json& shape = field(tensor, "shape", name, source);
+  const json& shape = field("shape");
   const auto is_size = [](const json& size) {
     return size.is_number_unsigned() &&
            size.get<std::uint64_t>() <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
@@ -94,13 +67,8 @@ Range parse_tensor(const std::string& name, const json& tensor, std::uint64_t da
          printable(shape.dump()));
   }
   range.shape = shape.get<std::vector<std::int64_t>>();
-  const auto count = element_count(range.shape);
-  std::uint64_t needed = 0;
-  if (!count || __builtin_mul_overflow(static_cast<std::uint64_t>(*count), element_size(range.dtype), &needed)) {
-    fail(source, "tensor '{}' has shape {}, whose size overflows", shown, printable(shape.dump()));
-  }
 
-  const json& offsets = field(tensor, "data_offsets", name, source);
+  const json& offsets = field("data_offsets");
   if (!offsets.is_array() || offsets.size() != 2 || !offsets[0].is_number_unsigned() ||
       !offsets[1].is_number_unsigned()) {
     fail(source, "tensor '{}' has data_offsets {}; two whole numbers from 0 on are expected", shown,
@@ -108,15 +76,24 @@ Range parse_tensor(const std::string& name, const json& tensor, std::uint64_t da
   }
   range.begin = offsets[0].get<std::uint64_t>();
   range.end = offsets[1].get<std::uint64_t>();
+  return range;
+}
+
+void check_range(const Range& range, std::uint64_t data_size, std::string_view source) {
+  const std::string shown = printable(range.name);
+  const auto needed = byte_count(range.dtype, range.shape);
+  if (!needed) {
+    fail(source, "tensor '{}' has shape {}, whose size in {} overflows or is no whole number of bytes", shown,
+         to_string(range.shape), nepenthe::name(range.dtype));
+  }
   if (range.begin > range.end || range.end > data_size) {
     fail(source, "tensor '{}' has data_offsets [{}, {}]; they must rise and stay within the {} bytes of data", shown,
          range.begin, range.end, data_size);
   }
-  if (range.end - range.begin != needed) {
+  if (range.end - range.begin != *needed) {
     fail(source, "tensor '{}' has {} bytes; {} of shape {} needs {}", shown, range.end - range.begin,
-         nepenthe::name(range.dtype), to_string(range.shape), needed);
+         nepenthe::name(range.dtype), to_string(range.shape), *needed);
   }
-  return range;
 }
 
 /// Throws unless the ranges, sorted, follow each other without overlap or hole up to the end.
@@ -140,6 +117,54 @@ struct Header {
   std::size_t data = 0;       // where those begin in the file
 };
 
+std::map<std::string, std::string> parse_metadata(const json& value, std::string_view source) {
+  if (value.is_null()) return {};
+  if (!value.is_object() || !std::ranges::all_of(value, [](const json& entry) { return entry.is_string(); })) {
+    fail(source, "__metadata__ is no object of texts");
+  }
+  return value.get<std::map<std::string, std::string>>();
+}
+
+/// The header's entries. As in the format's own library the last of two tensors of one name counts, but a field that
+/// decides something may be there only once.
+void parse_json(std::string_view text, Header& header, std::string_view source) {
+  constexpr int deepest = 126;  // as that library, counted from 0
+  constexpr std::array<std::string_view, 3> fields = {"dtype", "shape", "data_offsets"};
+  std::map<std::string, Range> ranges;
+  std::string entry;                        // the name of the one that is being read
+  std::set<std::string, std::less<>> seen;  // of its fields
+  bool metadata_seen = false;
+  const auto read = [&](int depth, json::parse_event_t event, json& parsed) {
+    using Event = json::parse_event_t;
+    const bool begins = event == Event::object_start || event == Event::array_start;
+    if (begins && depth > deepest) fail(source, "the header is nested deeper than {} levels", deepest + 1);
+    if (event == Event::key && depth == 1) {
+      entry = parsed.get<std::string>();
+      seen.clear();
+    } else if (event == Event::key && depth == 2 && entry != metadata_key) {
+      const auto& name = parsed.get_ref<const std::string&>();
+      if (std::ranges::find(fields, name) != fields.end() && !seen.insert(name).second) {
+        fail(source, "tensor '{}' has '{}' twice", printable(entry), name);
+      }
+    } else if (depth == 1 && !begins) {
+      if (entry != metadata_key) {
+        ranges[entry] = parse_entry(entry, parsed, source);
+      } else {
+        if (std::exchange(metadata_seen, true)) fail(source, "the header has __metadata__ twice");
+        header.metadata = parse_metadata(parsed, source);
+      }
+      return false;  // nothing of it is kept
+    }
+    return true;
+  };
+  try {
+    [[maybe_unused]] const json kept = json::parse(text, read);
+  } catch (const json::exception&) {
+    fail(source, "the header is no valid JSON; the file is damaged or no safetensors file");
+  }
+  for (auto& [name, range] : ranges) header.ranges.push_back(std::move(range));
+}
+
 /// The header's length; `start` is the file's beginning, `file_size` all of it.
 std::size_t header_length(std::span<const std::byte> start, std::uint64_t file_size, std::string_view source) {
   if (start.size() < length_bytes) {
@@ -155,34 +180,34 @@ std::size_t header_length(std::span<const std::byte> start, std::uint64_t file_s
   return header_size;
 }
 
+bool begins_as_object(std::string_view text) {
+  text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
+  return text.starts_with('{');
+}
+
 /// `start` holds the whole header at least.
 Header parse_start(std::span<const std::byte> start, std::uint64_t file_size, std::string_view source) {
   const std::size_t header_size = header_length(start, file_size, source);
   const std::string_view text = as_text(start.subspan(length_bytes, header_size));
-  if (!text.starts_with('{')) fail(source, "the header does not begin with '{{'; it is no safetensors file");
+  if (!begins_as_object(text)) fail(source, "the header does not begin with '{{'; it is no safetensors file");
   // To the JSON parser a NUL is the end, and what follows it would go unseen.
   if (text.find('\0') != std::string_view::npos)
     fail(source, "the header holds a NUL byte; it must be JSON and spaces alone");
-  const json parsed = parse_header(text, source);
   const std::uint64_t data_size = file_size - length_bytes - header_size;
 
   Header header{.metadata = {}, .ranges = {}, .data = length_bytes + header_size};
-  for (const auto& [name, value] : parsed.items()) {
-    if (name != metadata_key) {
-      header.ranges.push_back(parse_tensor(name, value, data_size, source));
-      continue;
-    }
-    if (!value.is_object() || !std::ranges::all_of(value, [](const json& entry) { return entry.is_string(); })) {
-      fail(source, "__metadata__ is not an object of texts");
-    }
-    header.metadata = value.get<std::map<std::string, std::string>>();
-  }
+  parse_json(text, header, source);
+  for (const Range& range : header.ranges) check_range(range, data_size, source);
   std::ranges::sort(header.ranges, {}, [](const Range& range) { return std::tie(range.begin, range.end, range.name); });
   check_cover(header.ranges, data_size, source);
   return header;
 }
 
 }  // namespace
+
+bool is_safetensors(std::span<const std::byte> file) {
+  return file.size() > length_bytes && begins_as_object(as_text(file.subspan(length_bytes)));
+}
 
 StateDict parse_safetensors(std::span<const std::byte> file, std::string_view source) {
   Header header = parse_start(file, file.size(), source);
@@ -215,8 +240,8 @@ std::vector<std::byte> serialize_safetensors(const StateDict& state) {
   std::vector<const std::pair<std::string, HostTensor>*> order;
   for (const auto& entry : state.entries) order.push_back(&entry);
   std::ranges::sort(order, [](const auto* a, const auto* b) {
-    const std::size_t size_a = element_size(a->second.dtype);
-    const std::size_t size_b = element_size(b->second.dtype);
+    const std::size_t size_a = element_bits(a->second.dtype);
+    const std::size_t size_b = element_bits(b->second.dtype);
     return std::tie(size_b, a->first) < std::tie(size_a, b->first);
   });
 
@@ -225,9 +250,9 @@ std::vector<std::byte> serialize_safetensors(const StateDict& state) {
   std::uint64_t offset = 0;
   for (const auto* entry : order) {
     const auto& [name, tensor] = *entry;
-    if (name.empty() || name == metadata_key || header.contains(name)) {
-      throw Error(fmt::format("[write_safetensors] '{}' is no name for a tensor: empty, reserved or already taken",
-                              printable(name)));
+    if (name == metadata_key || header.contains(name)) {
+      throw Error(
+          fmt::format("[write_safetensors] '{}' is no name for a tensor: reserved or already taken", printable(name)));
     }
     (void)tensor.count();  // shape and bytes belong together
     header[name] = {{"dtype", nepenthe::name(tensor.dtype)},

@@ -16,7 +16,9 @@ namespace nepenthe {
 
 /// Tensors in the order of their bytes, and the metadata. Nothing in the file is trusted: header length, JSON, names,
 /// dtypes, shapes and byte ranges are checked, and every byte behind the header must belong to exactly one tensor.
-/// Throws Error, in one line: the file, what was wrong, what would be right.
+/// Reads and refuses what the format's own library (0.8) does: other fields in a tensor's entry are passed over,
+/// `__metadata__` may be null, the last of two tensors of one name counts. Throws Error, in one line: the file, what
+/// was wrong, what would be right.
 StateDict read_safetensors(const std::filesystem::path& path);
 
 /// The metadata alone: reads the header, whose every claim is checked as above, and no tensor.
@@ -25,9 +27,12 @@ std::map<std::string, std::string> read_safetensors_metadata(const std::filesyst
 /// read_safetensors from memory; `source` stands for the file in messages.
 StateDict parse_safetensors(std::span<const std::byte> file, std::string_view source);
 
+/// Whether a file begins as safetensors do.
+bool is_safetensors(std::span<const std::byte> file);
+
 /// The file's bytes, equal for equal content whatever the order of the entries: header sorted by name and padded with
-/// spaces to 8 bytes, tensors by falling element size, then name, so that all are aligned. Throws Error for an empty or
-/// doubled name, or a shape that does not fit its bytes.
+/// spaces to 8 bytes, tensors by falling element size, then name, so that all are aligned. Throws Error for a doubled
+/// or reserved name, or a shape that does not fit its bytes.
 std::vector<std::byte> serialize_safetensors(const StateDict& state);
 
 /// Writes that to a file in one step, as write_file_atomically does.

@@ -208,9 +208,7 @@ class Checkpoint {
     if (member == members_.end()) {
       fail(source_, "lacks member 'data/{}', which its tensors need", printable(storage.key));
     }
-    std::uint64_t needed = 0;
-    if (__builtin_mul_overflow(static_cast<std::uint64_t>(storage.count), element_size(storage.dtype), &needed) ||
-        needed != member->second.size()) {
+    if (byte_count(storage.dtype, std::array{storage.count}) != member->second.size()) {
       fail(source_, "member 'data/{}' has {} bytes; {} elements of {} are expected", printable(storage.key),
            member->second.size(), storage.count, nepenthe::name(storage.dtype));
     }
@@ -253,7 +251,7 @@ class Checkpoint {
 
   HostTensor dense(const PickledTensor& view, const std::string& name) {
     const PickledStorage& storage = pickle_.storages[view.storage];
-    const std::size_t size = element_size(storage.dtype);
+    const std::size_t size = element_bits(storage.dtype) / 8;
     const std::int64_t count = element_count(view.shape).value_or(0);
     // A stride of 0 makes few bytes many elements.
     if (static_cast<std::uint64_t>(count) > room_ / size) {
@@ -320,8 +318,7 @@ StateDict read_weights(const std::filesystem::path& path) {
   const std::string source = path.string();
   if (is_legacy(file)) refuse_legacy(source);
   if (starts_with(file, "PK")) return parse_torch_checkpoint(file, source);
-  constexpr std::size_t header_begin = 8;
-  if (file.size() > header_begin && file[header_begin] == std::byte{'{'}) {
+  if (is_safetensors(file)) {
     StateDict state = parse_safetensors(file, source);
     check_content(state, source);
     return state;

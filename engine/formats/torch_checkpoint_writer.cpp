@@ -29,6 +29,23 @@ template <class... Args>
 
 constexpr std::size_t other_members = 3;  // data.pkl, byteorder, version
 
+/// Empty for a dtype without one.
+std::string_view storage_type(DType dtype) {
+  switch (dtype) {
+    case DType::f32: return "FloatStorage";
+    case DType::f64: return "DoubleStorage";
+    case DType::f16: return "HalfStorage";
+    case DType::bf16: return "BFloat16Storage";
+    case DType::i64: return "LongStorage";
+    case DType::i32: return "IntStorage";
+    case DType::i16: return "ShortStorage";
+    case DType::i8: return "CharStorage";
+    case DType::u8: return "ByteStorage";
+    case DType::boolean: return "BoolStorage";
+    default: return {};
+  }
+}
+
 void check(const StateDict& state) {
   constexpr std::size_t highest_rank = 64;      // as in PyTorch
   constexpr std::size_t most_members = 0xFFFE;  // minizip 1.1 counts them in 16 bits and takes 0xFFFF for "more"
@@ -46,24 +63,12 @@ void check(const StateDict& state) {
     if (tensor.shape.size() > highest_rank) {
       fail("tensor '{}' has {} dimensions; {} are allowed", printable(name), tensor.shape.size(), highest_rank);
     }
+    if (storage_type(tensor.dtype).empty()) {
+      fail("tensor '{}' is {}, which this format has no storage type for; write safetensors", printable(name),
+           nepenthe::name(tensor.dtype));
+    }
     (void)tensor.count();  // shape and bytes belong together
   }
-}
-
-std::string_view storage_type(DType dtype) {
-  switch (dtype) {
-    case DType::f32: return "FloatStorage";
-    case DType::f64: return "DoubleStorage";
-    case DType::f16: return "HalfStorage";
-    case DType::bf16: return "BFloat16Storage";
-    case DType::i64: return "LongStorage";
-    case DType::i32: return "IntStorage";
-    case DType::i16: return "ShortStorage";
-    case DType::i8: return "CharStorage";
-    case DType::u8: return "ByteStorage";
-    case DType::boolean: return "BoolStorage";
-  }
-  fail("has no storage type for dtype {}", static_cast<int>(dtype));
 }
 
 /// A pickle of protocol 2. The operations are spelled as they are stored; engine/formats/pickle.cpp has their names.

@@ -359,7 +359,7 @@ namespace {
 
 HostTensor counting(DType dtype, std::vector<std::int64_t> shape) {
   HostTensor made{dtype, std::move(shape), {}};
-  made.bytes.resize(static_cast<std::size_t>(*element_count(made.shape)) * element_size(dtype));
+  made.bytes.resize(*byte_count(dtype, made.shape));
   for (std::size_t i = 0; i < made.bytes.size(); ++i) {
     made.bytes[i] = static_cast<std::byte>(dtype == DType::boolean ? i % 2 : i * 7 % 251);
   }
@@ -442,6 +442,7 @@ TEST_CASE("torch checkpoint: what cannot be written is refused") {
   const HostTensor one = counting(DType::f32, {1});
   refused({.entries = {{"w", one}, {"w", one}}}, "tensor 'w' is there twice");
   refused({.entries = {{"\xff", one}}}, "the name '\\xff' is no UTF-8");
+  refused({.entries = {{"w", {DType::f8_e4m3, {4}, one.bytes}}}}, "tensor 'w' is F8_E4M3, which this format has no");
   refused({.entries = {{"w", {DType::f32, {2}, one.bytes}}}}, "4 bytes do not fill the shape (2,) of F32");
   refused({.entries = {{"w", {DType::f32, std::vector<std::int64_t>(65, 1), one.bytes}}}}, "has 65 dimensions");
 }
