@@ -12,6 +12,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/file.h"
+#include "engine/formats/text_lines.h"
 
 namespace nepenthe {
 
@@ -27,7 +28,8 @@ template <class... Args>
   throw Error(fmt::format("{}: {}", file.string(), fmt::format(what, std::forward<Args>(args)...)));
 }
 
-/// The names of the classes, a line each; without the file "0", "1", … up to `default_count`.
+/// The names of the classes, a line each (engine/formats/text_lines.h; a comment is a line that begins with '#');
+/// without the file "0", "1", … up to `default_count`.
 std::vector<std::string> read_names(const fs::path& path, std::size_t default_count) {
   std::vector<std::string> names;
   if (!fs::exists(path)) {
@@ -35,20 +37,12 @@ std::vector<std::string> read_names(const fs::path& path, std::size_t default_co
     return names;
   }
   const std::vector<std::byte> file = read_file(path);
-  std::string_view text = as_text(file);
-  // CIFAR-10's own file ends with an empty line.
-  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
   std::set<std::string_view> seen;
-  while (!text.empty()) {
-    const std::size_t end = text.find('\n');
-    std::string_view name = text.substr(0, end);
-    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
-    if (name.ends_with('\r')) name.remove_suffix(1);
-    if (name.empty()) fail(path, "line {} is empty; the name of a class is expected on each line", names.size() + 1);
-    if (!seen.insert(name).second) {
-      fail(path, "line {} names '{}' again; names must differ", names.size() + 1, printable(name));
+  for (const TextLine& line : text_lines(as_text(file), Comments::whole_lines, path.string())) {
+    if (!seen.insert(line.text).second) {
+      fail(path, "line {} names '{}' again; names must differ", line.number, printable(line.text));
     }
-    names.emplace_back(name);
+    names.emplace_back(line.text);
   }
   if (names.empty()) fail(path, "is empty; the name of a class is expected on each line");
   if (names.size() > most_classes) fail(path, "names {} classes; labels are bytes, so at most 256", names.size());

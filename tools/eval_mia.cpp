@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/base/error.h"
-#include "engine/formats/npy.h"
+#include "engine/formats/numbers.h"
 #include "tools/common/options.h"
 #include "tools/common/output.h"
 #include "tools/common/progress.h"

@@ -3,16 +3,15 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+#include <array>
 #include <charconv>
-#include <cmath>
 #include <cstring>
-#include <optional>
 #include <set>
 #include <string>
 
 #include "engine/base/error.h"
 #include "engine/base/file.h"
-#include "engine/formats/host_tensor.h"
 
 namespace nepenthe {
 
@@ -46,6 +45,7 @@ class HeaderParser {
       expect(':');
       if (!keys.insert(key).second) bad();
       if (key == "descr") {
+        if (accept('[')) fail(source_, "holds records of several fields; save one of them: an array of plain numbers");
         header.descr = quoted();
       } else if (key == "fortran_order") {
         header.fortran_order = boolean();
@@ -105,6 +105,7 @@ class HeaderParser {
       const auto [end, error] = std::from_chars(rest_.data(), rest_.data() + rest_.size(), size);
       if (error != std::errc() || size < 0) bad();
       rest_.remove_prefix(static_cast<std::size_t>(end - rest_.data()));
+      if (rest_.starts_with('L')) rest_.remove_prefix(1);  // as Python 2 wrote it
       sizes.push_back(size);
       if (!accept(',')) {
         expect(')');
@@ -117,35 +118,53 @@ class HeaderParser {
   std::string_view text_, rest_, source_;
 };
 
-template <class T>
-std::vector<double> widened(std::span<const std::byte> bytes) {
-  std::vector<double> values(bytes.size() / sizeof(T));
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    T value;
-    std::memcpy(&value, bytes.data() + i * sizeof(T), sizeof(T));
-    values[i] = value;
+struct ElementType {
+  std::string_view name;  // as NumPy spells it behind the byte order
+  DType dtype;
+};
+constexpr std::array<ElementType, 12> element_types = {{{"b1", DType::boolean},
+                                                        {"i1", DType::i8},
+                                                        {"i2", DType::i16},
+                                                        {"i4", DType::i32},
+                                                        {"i8", DType::i64},
+                                                        {"u1", DType::u8},
+                                                        {"u2", DType::u16},
+                                                        {"u4", DType::u32},
+                                                        {"u8", DType::u64},
+                                                        {"f2", DType::f16},
+                                                        {"f4", DType::f32},
+                                                        {"f8", DType::f64}}};
+
+DType element_type(std::string_view descr, std::string_view source) {
+  if (descr.starts_with('<') || descr.starts_with('>') || descr.starts_with('|')) {
+    for (const ElementType& type : element_types) {
+      if (type.name == descr.substr(1)) return type.dtype;
+    }
   }
-  return values;
+  fail(source, "holds elements of type '{}'{}; booleans, whole numbers and floats (b1, i1 … u8, f2, f4, f8) are read",
+       printable(descr), descr.ends_with("O") ? ", Python's objects" : "");
 }
 
-std::vector<double> parse_lines(std::string_view text, std::string_view source) {
-  std::vector<double> values;
-  for (std::size_t line = 1; !text.empty(); ++line) {
-    const std::size_t end = text.find('\n');
-    std::string_view number = text.substr(0, end);
-    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
-    number.remove_prefix(std::min(number.find_first_not_of(" \t"), number.size()));
-    number.remove_suffix(number.size() - std::min(number.find_last_not_of(" \t\r") + 1, number.size()));
-    const std::string_view digits = number.starts_with('+') ? number.substr(1) : number;
-    double value = 0;
-    const auto [stop, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-    const bool two_signs = digits.size() < number.size() && digits.starts_with('-');
-    if (two_signs || error != std::errc() || stop != digits.data() + digits.size() || !std::isfinite(value)) {
-      fail(source, "line {} is '{}'; one finite number a line is expected", line, printable(number));
-    }
-    values.push_back(value);
+/// From column major to row major.
+std::vector<std::byte> in_c_order(std::span<const std::byte> data, std::span<const std::int64_t> shape,
+                                  std::size_t size) {
+  std::vector<std::byte> ordered(data.size());
+  std::vector<std::int64_t> index(shape.size(), 0);
+  std::vector<std::size_t> strides(shape.size(), size);
+  for (std::size_t axis = 1; axis < shape.size(); ++axis) {
+    strides[axis] = strides[axis - 1] * static_cast<std::size_t>(shape[axis - 1]);
   }
-  return values;
+  std::size_t from = 0;
+  for (std::size_t to = 0; to < data.size(); to += size) {
+    std::memcpy(ordered.data() + to, data.data() + from, size);
+    for (std::size_t axis = shape.size(); axis > 0; --axis) {
+      from += strides[axis - 1];
+      if (++index[axis - 1] < shape[axis - 1]) break;
+      from -= strides[axis - 1] * static_cast<std::size_t>(shape[axis - 1]);
+      index[axis - 1] = 0;
+    }
+  }
+  return ordered;
 }
 
 }  // namespace
@@ -167,7 +186,9 @@ void write_npy(const std::filesystem::path& path, std::span<const float> values,
   write_file_atomically(path, file);
 }
 
-NpyArray parse_npy(std::span<const std::byte> file, std::string_view source) {
+bool is_npy(std::span<const std::byte> file) { return as_text(file).starts_with(magic); }
+
+HostTensor parse_npy(std::span<const std::byte> file, std::string_view source) {
   const std::string_view text = as_text(file);
   if (!text.starts_with(magic) || text.size() < preamble) fail(source, "is no .npy file, or it is truncated");
   const auto byte = [&](std::size_t i) { return static_cast<std::size_t>(static_cast<unsigned char>(text[i])); };
@@ -184,40 +205,26 @@ NpyArray parse_npy(std::span<const std::byte> file, std::string_view source) {
     fail(source, "claims a header of {} bytes, but {} follow; it is truncated", header_size, text.size() - begin);
   }
   const auto header = HeaderParser(text.substr(begin, header_size), source).parse();
-  if (header.descr != "<f4" && header.descr != "<f8") {
-    fail(source, "holds numbers of type '{}'; '<f4' and '<f8' are read", printable(header.descr));
-  }
-  if (header.fortran_order && header.shape.size() > 1) {
-    fail(source, "is in Fortran order; C order is read: save numpy.ascontiguousarray(…)");
-  }
-  const std::size_t width = header.descr == "<f4" ? sizeof(float) : sizeof(double);
+  const DType dtype = element_type(header.descr, source);
   const auto data = file.subspan(begin + header_size);
-  const auto count = element_count(header.shape);
-  if (!count || data.size() % width != 0 || data.size() / width != static_cast<std::size_t>(*count)) {
+  if (byte_count(dtype, header.shape) != data.size()) {
     fail(source, "has {} bytes of numbers, which do not fill the shape {} of '{}'", data.size(),
          to_string(header.shape), header.descr);
   }
-  return {header.shape, width == sizeof(float) ? widened<float>(data) : widened<double>(data)};
+  const std::size_t size = element_bits(dtype) / 8;
+  HostTensor array{
+      dtype, header.shape,
+      header.fortran_order ? in_c_order(data, header.shape, size) : std::vector<std::byte>(data.begin(), data.end())};
+  if (header.descr.starts_with('>')) {
+    for (auto element = array.bytes.begin(); element != array.bytes.end();) {
+      const auto next = element + static_cast<std::ptrdiff_t>(size);
+      std::reverse(element, next);
+      element = next;
+    }
+  }
+  return array;
 }
 
-NpyArray read_npy(const std::filesystem::path& path) { return parse_npy(read_file(path), path.string()); }
-
-std::vector<double> read_numbers(const std::filesystem::path& path) {
-  const std::vector<std::byte> file = read_file(path);
-  const std::string source = path.string();
-  if (!as_text(file).starts_with(magic)) {
-    if (file.empty()) fail(source, "is empty; one number a line, or a 1-d .npy file, is expected");
-    return parse_lines(as_text(file), source);
-  }
-  NpyArray array = parse_npy(file, source);
-  if (array.shape.size() != 1) {
-    fail(source, "has shape {}; a list of numbers has one dimension", to_string(array.shape));
-  }
-  for (std::size_t i = 0; i < array.values.size(); ++i) {
-    if (!std::isfinite(array.values[i]))
-      fail(source, "element {} is {}; finite numbers are expected", i, array.values[i]);
-  }
-  return std::move(array.values);
-}
+HostTensor read_npy(const std::filesystem::path& path) { return parse_npy(read_file(path), path.string()); }
 
 }  // namespace nepenthe

@@ -1,4 +1,4 @@
-// Numbers in files for and from other programs: NumPy's .npy format and plain text.
+// NumPy's .npy format: arrays of numbers for and from other programs.
 #pragma once
 
 #include <cstddef>
@@ -6,7 +6,8 @@
 #include <filesystem>
 #include <span>
 #include <string_view>
-#include <vector>
+
+#include "engine/formats/host_tensor.h"
 
 namespace nepenthe {
 
@@ -14,20 +15,15 @@ namespace nepenthe {
 /// where the number of values is not the shape's or the file cannot be written.
 void write_npy(const std::filesystem::path& path, std::span<const float> values, std::span<const std::int64_t> shape);
 
-struct NpyArray {
-  std::vector<std::int64_t> shape;
-  std::vector<double> values;  // row major
-};
-
-/// Reads a .npy file of little-endian fp32 or fp64 in row-major order. Throws Error, in one line: the file, what was
-/// wrong, what would be right.
-NpyArray read_npy(const std::filesystem::path& path);
+/// Reads a .npy file (format 1.0, 2.0 or 3.0) of booleans, whole numbers (i1 … i8, u1 … u8) or floating point (f2, f4,
+/// f8) of either byte order, in C or Fortran order. Throws Error, in one line: the file, what was wrong, what would be
+/// right.
+HostTensor read_npy(const std::filesystem::path& path);
 
 /// The same from memory; `source` stands for the file in messages.
-NpyArray parse_npy(std::span<const std::byte> file, std::string_view source);
+HostTensor parse_npy(std::span<const std::byte> file, std::string_view source);
 
-/// A list of finite numbers: a 1-d .npy file, or text with one number a line. Throws Error that names the line, or the
-/// element counted from 0, that is none.
-std::vector<double> read_numbers(const std::filesystem::path& path);
+/// Whether a file begins as .npy files do.
+bool is_npy(std::span<const std::byte> file);
 
 }  // namespace nepenthe
