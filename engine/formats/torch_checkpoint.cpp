@@ -177,7 +177,7 @@ class Checkpoint {
     StateDict state;
     std::set<std::string_view> names;
     for (const auto& [key, value] : dict) {
-      const std::string& name = pickle_.texts[key.index()];
+      const std::string_view name = pickle_.texts[key.index()];
       if (!names.insert(name).second) fail(source_, "has tensor '{}' twice; names must differ", printable(name));
       state.entries.emplace_back(name, dense(pickle_.tensors[value.index()], name));
     }
@@ -203,8 +203,12 @@ class Checkpoint {
     }
   }
 
+  Members::const_iterator member_of(const PickledStorage& storage) const {
+    return members_.find(fmt::format("{}data/{}", prefix_, storage.key));
+  }
+
   void check(const PickledStorage& storage) const {
-    const auto member = members_.find(prefix_ + "data/" + storage.key);
+    const auto member = member_of(storage);
     if (member == members_.end()) {
       fail(source_, "lacks member 'data/{}', which its tensors need", printable(storage.key));
     }
@@ -214,42 +218,65 @@ class Checkpoint {
     }
   }
 
-  std::string describe_keys(const Dict& dict) const {
+  std::string describe_key(PickleValue key) const {
+    return key.kind == Kind::text ? fmt::format("'{}'", printable(pickle_.texts[key.index()])) : pickle_.describe(key);
+  }
+  std::string describe_entries(const Dict& dict) const {
+    if (dict.empty()) return "no entries";
     constexpr std::size_t shown = 5;
-    std::string keys;
+    std::string entries;
     for (std::size_t i = 0; i < std::min(shown, dict.size()); ++i) {
-      const PickleValue& key = dict[i].first;
-      keys += fmt::format("{}{}", i > 0 ? ", " : "",
-                          key.kind == Kind::text ? fmt::format("'{}'", printable(pickle_.texts[key.index()]))
-                                                 : std::string(nepenthe::name(key.kind)));
+      const auto& [key, value] = dict[i];
+      entries += fmt::format("{}{} ({})", i > 0 ? ", " : "", describe_key(key), pickle_.describe(value));
     }
-    return keys + (dict.size() > shown ? fmt::format(" and {} more", dict.size() - shown) : "");
+    return entries + (dict.size() > shown ? fmt::format(" and {} more", dict.size() - shown) : "");
   }
 
-  static bool holds_tensors(const Dict& dict) {
-    return !dict.empty() && std::ranges::all_of(dict, [](const auto& entry) {
-      return entry.first.kind == Kind::text && entry.second.kind == Kind::tensor;
-    });
+  static bool is_tensor(const std::pair<PickleValue, PickleValue>& entry) {
+    return entry.first.kind == Kind::text && entry.second.kind == Kind::tensor;
+  }
+
+  /// A dict that may be the state dict: the checkpoint itself, or what it holds under a known key.
+  struct Candidate {
+    std::string_view key;  // empty for the checkpoint itself
+    const Dict* dict;
+  };
+  std::vector<Candidate> candidates() const {
+    if (pickle_.root.kind != Kind::dict) return {};
+    const Dict& top = pickle_.dicts[pickle_.root.index()];
+    std::vector<Candidate> found = {{"", &top}};
+    for (const std::string_view wanted : nested_keys) {
+      for (const auto& [key, value] : top) {
+        if (key.kind == Kind::text && pickle_.texts[key.index()] == wanted && value.kind == Kind::dict) {
+          found.push_back({wanted, &pickle_.dicts[value.index()]});
+        }
+      }
+    }
+    return found;
   }
 
   const Dict& find_tensors() const {
     constexpr std::string_view expected =
-        "a dict of tensors is expected, on its own or under 'state_dict', 'model_state_dict' or 'model'";
-    if (pickle_.root.kind != Kind::dict) fail(source_, "holds {}; {}", nepenthe::name(pickle_.root.kind), expected);
-    const Dict& top = pickle_.dicts[pickle_.root.index()];
-    if (holds_tensors(top)) return top;
-    for (const std::string_view wanted : nested_keys) {
-      for (const auto& [key, value] : top) {
-        if (key.kind == Kind::text && pickle_.texts[key.index()] == wanted && value.kind == Kind::dict &&
-            holds_tensors(pickle_.dicts[value.index()])) {
-          return pickle_.dicts[value.index()];
-        }
-      }
+        "a dict of tensors is expected, as of model.state_dict(), on its own or under 'state_dict', 'model_state_dict' "
+        "or 'model'";
+    const std::vector<Candidate> all = candidates();
+    if (all.empty()) fail(source_, "holds {}; {}", pickle_.describe(pickle_.root), expected);
+    for (const auto& [key, dict] : all) {
+      if (!dict->empty() && std::ranges::all_of(*dict, is_tensor)) return *dict;
     }
-    fail(source_, "holds a dict with {}; {}", top.empty() ? "no entries" : describe_keys(top), expected);
+    const auto where = [](const Candidate& candidate) {
+      return candidate.key.empty() ? std::string() : fmt::format("'{}' ", candidate.key);
+    };
+    for (const Candidate& candidate : all) {
+      if (std::ranges::none_of(*candidate.dict, is_tensor)) continue;
+      const auto& [key, value] = *std::ranges::find_if_not(*candidate.dict, is_tensor);
+      fail(source_, "{}has {} beside tensors, which is {}; {}", where(candidate), describe_key(key),
+           pickle_.describe(value), expected);
+    }
+    fail(source_, "{}holds a dict with {}; {}", where(all.back()), describe_entries(*all.back().dict), expected);
   }
 
-  HostTensor dense(const PickledTensor& view, const std::string& name) {
+  HostTensor dense(const PickledTensor& view, std::string_view name) {
     const PickledStorage& storage = pickle_.storages[view.storage];
     const std::size_t size = element_bits(storage.dtype) / 8;
     const std::int64_t count = element_count(view.shape).value_or(0);
@@ -260,7 +287,7 @@ class Checkpoint {
     }
     room_ -= static_cast<std::uint64_t>(count) * size;
     HostTensor tensor{storage.dtype, view.shape, std::vector<std::byte>(static_cast<std::size_t>(count) * size)};
-    const auto& data = members_.find(prefix_ + "data/" + storage.key)->second;
+    const auto& data = member_of(storage)->second;
 
     std::vector<std::int64_t> index(view.shape.size(), 0);
     std::int64_t element = view.offset;
@@ -291,12 +318,16 @@ constexpr std::string_view zip_magic = "PK\x03\x04";
 /// The format of torch.save before 1.6 (or with _use_new_zipfile_serialization=False): a pickled magic number first.
 bool is_legacy(std::span<const std::byte> file) {
   using namespace std::string_view_literals;
-  return starts_with(file, "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"sv);
+  constexpr std::size_t longest_start = 32;
+  return starts_with(file, "\x80") &&
+         as_text(file.first(std::min(file.size(), longest_start)))
+                 .find("\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"sv) != std::string_view::npos;
 }
 
 [[noreturn]] void refuse_legacy(std::string_view source) {
   fail(source,
-       "is in PyTorch's old format without zip; load it in PyTorch 1.6 or later and save it again with torch.save");
+       "is in PyTorch's old format without zip; save it again with PyTorch 1.6 or later: "
+       "torch.save(torch.load(FILE, map_location='cpu'), NEW)");
 }
 
 }  // namespace

@@ -12,10 +12,11 @@
 namespace nepenthe {
 
 /// The tensors of a checkpoint, dense and in the checkpoint's order: of a dict of tensors at its top level, or else of
-/// one under 'state_dict', 'model_state_dict' or 'model'. Names are kept as they are. Nothing is executed and nothing
-/// is trusted: only tensors and containers are read (engine/formats/pickle.h), every member's CRC-32 is verified, and
-/// sizes are bounded by the file's own. Throws Error, in one line: the file, what was wrong, what would be right; also
-/// for the old format without zip, TorchScript archives and big-endian checkpoints.
+/// one under 'state_dict', 'model_state_dict' or 'model'. Names are kept as they are; what else the checkpoint holds is
+/// passed over. Nothing is executed and nothing is trusted (engine/formats/pickle.h): every member's CRC-32 is
+/// verified, and sizes are bounded by the file's own. Throws Error, in one line: the file, what was wrong, what would
+/// be right; also for the old format without zip, TorchScript archives and big-endian checkpoints, and where something
+/// else stands among the tensors (its entry is named).
 StateDict read_torch_checkpoint(const std::filesystem::path& path);
 
 /// The same from memory; `source` stands for the file in messages.

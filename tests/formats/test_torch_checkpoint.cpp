@@ -2,6 +2,7 @@
 #include "engine/formats/torch_checkpoint.h"
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 #include <zlib.h>
 
 #include <array>
@@ -181,8 +182,8 @@ TEST_CASE("torch checkpoint: PyTorch's golden files that must be refused are, an
   const auto in_folder = [&](const char* name) { return folder->parent_path() / name; };
   const auto trace = std::filesystem::temp_directory_path() / "nepenthe_evil";
   std::filesystem::remove(trace);
-  NEPENTHE_CHECK_MESSAGE(Error, read_weights(in_folder("evil.pt")), ".system; only tensors and containers are read");
-  NEPENTHE_CHECK_MESSAGE(Error, read_weights(in_folder("evil_eval.pt")), ".eval; only tensors and containers are read");
+  NEPENTHE_CHECK_MESSAGE(Error, read_weights(in_folder("evil.pt")), ".system); a dict of tensors is expected");
+  NEPENTHE_CHECK_MESSAGE(Error, read_weights(in_folder("evil_eval.pt")), ".eval); a dict of tensors is expected");
   NEPENTHE_CHECK_MESSAGE(Error, read_weights(in_folder("legacy.pt")), "old format without zip");
   CHECK_FALSE(std::filesystem::exists(trace));
 }
@@ -218,11 +219,118 @@ TEST_CASE("torch checkpoint: containers that hold no weights say what they hold"
   check_refused(checkpoint(number(1)), "holds a number; a dict of tensors is expected");
   check_refused(checkpoint(whole), "holds a tensor; a dict of tensors is expected");
   check_refused(checkpoint("}"), "holds a dict with no entries");
-  check_refused(checkpoint(dict({{"epoch", number(1)}, {"w", whole}})), "holds a dict with 'epoch', 'w'; a dict of");
-  check_refused(checkpoint(dict({{"state_dict", dict({{"a", "N"}})}})), "holds a dict with 'state_dict'");
+  check_refused(checkpoint(dict({{"epoch", number(1)}, {"w", whole}})),
+                "has 'epoch' beside tensors, which is a number; a dict of tensors is expected");
+  check_refused(checkpoint(dict({{"epoch", number(1)}, {"net", dict({{"w", whole}})}})),
+                "holds a dict with 'epoch' (a number), 'net' (a dict); a dict of");
+  check_refused(checkpoint(dict({{"state_dict", dict({{"a", "N"}})}})), "'state_dict' holds a dict with 'a' (None);");
+  check_refused(checkpoint(dict({{"model", dict({{"v", whole}, {"a", "N"}})}})),
+                "'model' has 'a' beside tensors, which is None");
   check_refused(checkpoint(dict({{"w", whole}, {"w", whole}})), "has tensor 'w' twice");
   // A dict that holds itself is no danger.
   check_refused(checkpoint(cat("}q\x01", text("state_dict"), "h\x01s")), "holds a dict with 'state_dict'");
+}
+
+TEST_CASE("torch checkpoint: whatever lies beside the weights is passed over, and in a weight's place it is named") {
+  const std::string build = "b", no_arguments = ")", one_tuple = "\x85", two_tuple = "\x86";
+  const std::string list12 = cat("](", number(1), number(2), "e");
+  const auto made = [&](const std::string& module, const std::string& name, const std::string& arguments) {
+    return cat(global(module, name), mark, arguments, tuple, reduce);
+  };
+  const std::string encoded = made("_codecs", "encode", cat(text("\xc3\xbf"), text("latin1")));
+  const std::string numpy_type =
+      cat(made("numpy", "dtype", cat(text("f8"), "\x89\x88")), mark, number(3), text("<"), "NNN", tuple, build);
+  struct Beside {
+    std::string value, named;
+  };
+  const std::vector<Beside> all = {
+      // What PyTorch's safe loader lets through.
+      {made("__builtin__", "set", list12), "an object of __builtin__.set"},
+      {cat("\x8f(", number(1), number(2), "\x90"), "an object of builtins.set"},
+      {cat("(", number(1), "\x91"), "an object of builtins.frozenset"},
+      {made("torch", "Size", numbers({2, 3})), "an object of torch.Size"},
+      {made("torch", "device", text("cpu")), "an object of torch.device"},
+      {global("torch", "float32"), "the name torch.float32"},
+      {encoded, "an object of _codecs.encode"},
+      {made("__builtin__", "bytearray", encoded), "an object of __builtin__.bytearray"},
+      {made("__builtin__", "complex", "G?\xf0\0\0\0\0\0\0G?\xf0\0\0\0\0\0\0"s), "an object of __builtin__.complex"},
+      {"C\2ab", "an object of builtins.bytes"},
+      {cat("B", little<std::uint32_t>(2), "ab"), "an object of builtins.bytes"},
+      {cat("\x8e", little<std::uint64_t>(2), "ab"), "an object of builtins.bytes"},
+      {cat("\x96", little<std::uint64_t>(2), "ab"), "an object of builtins.bytearray"},
+      {cat("\x8a\x09", std::string(9, '\1')), "an object of builtins.int"},
+      {cat("\x8b", little<std::uint32_t>(300), std::string(300, '\1')), "an object of builtins.int"},
+      {cat("\x8b", little<std::uint32_t>(1), "\7"), "a number"},
+      {"\x8a\0"s, "a number"},
+      {cat("\x8c\2ab"), "a text"},
+      {cat("\x8d", little<std::uint64_t>(2), "ab"), "a text"},
+      {"U\2ab", "a text"},
+      {cat("T", little<std::uint32_t>(2), "ab"), "a text"},
+      {made("collections", "Counter", dict({{"a", number(2)}})), "an object of collections.Counter"},
+      {cat(global("collections", "OrderedDict"), ")R", dict({{"_metadata", number(1)}}), build), "a dict"},
+      {cat(global("collections", "defaultdict"), global("__builtin__", "list"), one_tuple, reduce, text("a"), "Ns"),
+       "an object of collections.defaultdict"},
+      {made("torch._utils", "_rebuild_sparse_tensor", cat(global("torch", "sparse_coo"), numbers({1}))),
+       "an object of torch._utils._rebuild_sparse_tensor"},
+      {tensor(storage("0", 6, "ComplexFloatStorage"), 0, {1}, {1}), "an object of torch.ComplexFloatStorage"},
+      {cat(global("torch._utils", "_rebuild_parameter"), mark, tensor(storage("0", 6, "QInt8Storage"), 0, {1}, {1}),
+           "\x88N", tuple, reduce),
+       "torch.QInt8Storage"},
+      // What it refuses.
+      {made("numpy._core.multiarray", "scalar", cat(numpy_type, encoded)),
+       "an object of numpy._core.multiarray.scalar"},
+      {cat(global("argparse", "Namespace"), no_arguments, "\x81", dict({{"lr", number(1)}}), build),
+       "an object of argparse.Namespace"},
+      {cat(global("a", "List"), no_arguments, "\x81", "(", number(1), "e", number(2), "a"), "an object of a.List"},
+      {cat(global("a", "Dict"), no_arguments, "\x81", "(", number(1), whole, "u", text("w"), whole, "s"),
+       "an object of a.Dict"},
+      {cat(global("a", "New"), numbers({1}), dict({{"k", number(1)}}), "\x92"), "an object of a.New"},
+      {cat("(", global("a", "Old"), number(1), "o", "}b"), "an object of a.Old"},
+      {cat("(", number(1), "ia\nOlder\n"), "an object of a.Older"},
+      {cat(text("posix"), "\x94", text("system"), "\x94\x93\x94", text("touch x"), one_tuple, reduce),
+       "an object of posix.system"},
+      {cat(made("__builtin__", "getattr", cat(global("os", "path"), text("x"))), no_arguments, reduce),
+       "an object of __builtin__.getattr"},
+      {cat("(NNN1", number(1), "N0"), "a number"},
+      {cat("\x95", little<std::uint64_t>(1), "N"), "None"},
+  };
+  for (const auto& [value, named] : all) {
+    INFO(named);
+    const std::string beside = dict({{"a", value}, {"state_dict", dict({{"w", whole}})}, {"z", value}});
+    CHECK(parse(checkpoint(beside)).find("w") != nullptr);
+    const std::string message = message_of<Error>([&, &value = value] {
+      (void)parse(checkpoint(dict({{"w", whole}, {"bn.x", value}})));
+    });
+    INFO(message);
+    CHECK(message.starts_with("f.pt: has 'bn.x' beside tensors, which is "));
+    CHECK(message.find(fmt::format("{};", named)) != std::string::npos);
+    CHECK(message.find('\n') == std::string::npos);
+  }
+  check_refused(checkpoint(cat("}", global("torch", "float32"), number(1), "s")),
+                "holds a dict with the name torch.float32 (a number)");
+}
+
+TEST_CASE("torch checkpoint: the forms of a parameter, and a tensor with attributes") {
+  const std::string state = dict({{"a", number(1)}});
+  const std::string v1 = cat(global("torch._utils", "_rebuild_tensor"), mark, storage("0", 6), number(0),
+                             numbers({2, 3}), numbers({3, 1}), tuple, reduce);
+  const auto made = [&](const std::string& module, const std::string& name, const std::string& arguments) {
+    return cat(global(module, name), mark, arguments, tuple, reduce);
+  };
+  const std::string arguments = cat(mark, storage("0", 6), number(0), numbers({2, 3}), numbers({3, 1}), "\x89N", tuple);
+  for (const std::string& value :
+       {v1, made("torch._utils", "_rebuild_parameter", cat(whole, "\x88N")),
+        made("torch._utils", "_rebuild_parameter_with_state", cat(whole, "\x88N", state)),
+        cat(global("torch.nn.parameter", "Parameter"), mark, whole, tuple, "\x81"),
+        made("torch._tensor", "_rebuild_from_type_v2",
+             cat(global("torch._utils", "_rebuild_tensor_v2"), global("torch", "Tensor"), arguments, state)),
+        cat(whole, state, "b")}) {
+    CHECK(parse(checkpoint(dict({{"w", value}}))).find("w")->to_f32() == std::vector<float>{0, 1, 2, 3, 4, 5});
+  }
+  check_refused(
+      checkpoint(dict(
+          {{"v", whole}, {"w", made("torch._tensor", "_rebuild_from_type_v2", cat(global("os", "system"), "N)N"))}})),
+      "has 'w' beside tensors, which is an object of torch._tensor._rebuild_from_type_v2");
 }
 
 TEST_CASE("torch checkpoint: pickles that are damaged or made to harm") {
@@ -230,12 +338,11 @@ TEST_CASE("torch checkpoint: pickles that are damaged or made to harm") {
     check_refused(checkpoint(pickle), expected);
   };
   refused(cat(global("posix", "system"), text("touch x"), "\x85R"),
-          "the pickle names the function posix.system; only tensors and containers are read");
-  refused(global("torch", "load"), "names the function torch.load");
-  refused(global("torch", "ComplexFloatStorage"), "names the function torch.ComplexFloatStorage");
-  refused(global("a\x1b[2J", "b"), "a\\x1b[2J.b;");
-  refused(cat(global("collections", "OrderedDict"), numbers({1}), reduce), "an OrderedDict from arguments");
-  refused(cat(global("torch", "FloatStorage"), ")", reduce), "calls a storage type");
+          "holds an object of posix.system; a dict of tensors");
+  refused(global("torch", "load"), "holds the name torch.load; a dict of tensors is expected");
+  refused(cat(global("a\x1b[2J", "b"), ")R"), "an object of a\\x1b[2J.b;");
+  refused(cat(global("collections", "OrderedDict"), numbers({1}), reduce),
+          "holds an object of collections.OrderedDict;");
   refused(cat(number(1), ")", reduce), "calls a number");
   refused(cat(")", text("x"), reduce), "has a text where a tuple belongs");
   refused("", "takes a value from an empty stack");
@@ -250,16 +357,40 @@ TEST_CASE("torch checkpoint: pickles that are damaged or made to harm") {
   refused("NN", "ends with values left over");
   refused(cat("X", little<std::uint32_t>(0xffffffff), "abc"), "ends in the middle of an operation");
   refused("cposix", "ends in the middle of an operation");
-  refused(cat("\x8a\x09", std::string(9, 'x')), "whole number of 9 bytes");
-  refused("\x93", "has operation 0x93, which torch.save does not emit");
-  refused("i", "has operation 0x69");
-  refused("\x81", "has operation 0x81");  // NEWOBJ
+  refused(cat("\x8a\x09", std::string(9, 'x')), "holds an object of builtins.int");
+  refused(cat("\x8b", little<std::uint32_t>(0xffffffff), "abc"), "ends in the middle of an operation");
+  refused(cat("\x8d", little<std::uint64_t>(~0ULL), "abc"), "ends in the middle of an operation");
+  refused("\x95\1\0"s, "ends in the middle of an operation");
+  refused(cat("\x97"), "has operation 0x97, which torch.save does not emit");
+  refused("p0\n", "has operation 0x70");
+  refused("\x93", "takes a value from an empty stack");
+  refused(cat(text("os"), number(1), "\x93"), "has a number where a text belongs");
+  refused(cat(global("a", "b"), "\x81"), "has the name a.b where a tuple belongs");
+  refused("(o", "makes an object of nothing");
+  refused("]\x90", "closes a group that it never opened");
+  refused(cat("](", number(1), "\x90"), "adds to a list");
+  refused(cat(global("torch._tensor", "_rebuild_from_type_v2"), ")", reduce), "builds a tensor from 0 values");
+  refused(cat(global("torch._utils", "_rebuild_parameter"), ")", reduce), "has a parameter without a tensor");
+  refused(tensor(storage(std::string(257, '0'), 6), 0, {1}, {1}), "a storage of a name of 257 bytes");
   refused(cat(text("x"), persistent_id), "has a text where a tuple belongs");
   refused(cat(numbers({1}), persistent_id), "refers to something that is no tensor's storage");
-  check_refused(zip({{.name = "a/data.pkl", .data = "\x80\x04}."}}), "has pickle protocol 4; protocol 2");
-  check_refused(zip({{.name = "a/data.pkl", .data = "cos\nsystem\n."}}), "is no pickle of protocol 2");
+  check_refused(zip({{.name = "a/data.pkl", .data = "\x80\x06}."}}),
+                "has pickle protocol 6; 2 (the default of torch.save) to 5 are read");
+  check_refused(zip({{.name = "a/data.pkl", .data = "cos\nsystem\n."}}), "is no pickle of protocol 2 to 5");
   check_refused(zip({{.name = "a/data.pkl", .data = ""}}), "ends in the middle of an operation");
 
+  // One tuple that serves ever more tensors takes no memory for each.
+  std::string many = cat(global("torch._utils", "_rebuild_tensor_v2"), "q\1(", storage("0", 6), number(0),
+                         numbers(std::vector<std::int64_t>(64, 1)), "q\2h\2\x89Ntq\3R");
+  for (int i = 0; i < 100'000; ++i) many += "h\1h\3R0";
+  refused(many, "has tensors of more dimensions than bytes");
+  // Nor does one long name that is used again and again.
+  std::string names = cat(text(std::string(1'000'000, 'm')), "q\1");
+  for (int i = 0; i < 300'000; ++i)
+    names +=
+        "h\1h\1\x93"
+        "0";
+  refused(names, "holds a text");
   // Deep nesting neither recurses nor leaks.
   std::string deep = ")";
   for (int i = 0; i < 1'000'000; ++i) deep += "\x85";
