@@ -4,7 +4,6 @@
 #include <array>
 #include <charconv>
 #include <cmath>
-#include <fstream>
 #include <iterator>
 #include <numeric>
 #include <optional>
@@ -14,6 +13,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/random.h"
+#include "engine/formats/numbers.h"
 #include "unlearning/class_names.h"
 
 namespace nepenthe {
@@ -25,7 +25,6 @@ constexpr std::array<std::string_view, 5> kinds = {"range", "ids", "class", "coa
 constexpr std::string_view grammar =
     "use range:A-B, ids:FILE, class:NAME|N, coarse:NAME|N or random:FRACTION[:SEED], each with @FRACTION if wanted, "
     "separated by commas";
-constexpr std::size_t most_parts = 65'536;  // a random stream's stage has 16 bits
 
 // The number that is the whole of `text`, or nothing.
 template <class Number>
@@ -49,33 +48,52 @@ bool starts_a_part(std::string_view text) {
   });
 }
 
-std::vector<std::string_view> split_parts(std::string_view spec) {
-  std::vector<std::string_view> parts;
-  while (true) {
-    const bool file = spec.starts_with("ids:");
-    std::size_t comma = spec.find(',');
-    while (file && comma != std::string_view::npos && !starts_a_part(spec.substr(comma + 1)))
-      comma = spec.find(',', comma + 1);
-    parts.push_back(spec.substr(0, comma));
-    if (comma == std::string_view::npos) return parts;
-    spec.remove_prefix(comma + 1);
+struct Part {
+  std::string_view text, kind, set;
+  std::optional<std::string_view> fraction;
+};
+
+/// `text` is one part, with or without @FRACTION.
+Part parse_part(std::string_view text) {
+  const std::size_t colon = text.find(':');
+  Part part{.text = text, .kind = text.substr(0, colon), .set = text.substr(colon + 1)};
+  const std::size_t at = part.set.rfind('@');
+  if (at == std::string_view::npos) return part;
+  const std::string_view after = part.set.substr(at + 1);
+  constexpr std::string_view begins_a_number = "0123456789.-+";
+  if (part.kind == "ids" && (after.empty() || begins_a_number.find(after.front()) == std::string_view::npos)) {
+    return part;
   }
+  part.fraction = after;
+  part.set = part.set.substr(0, at);
+  return part;
 }
 
-// Any text of a file, made fit for one line of a message.
-std::string excerpt(std::string_view text) {
-  constexpr std::size_t longest = 40;
-  std::string shown(text.substr(0, longest));
-  for (char& c : shown)
-    if (static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) >= 0x7f) c = '?';
-  return text.size() > longest ? shown + "…" : shown;
+bool names_a_file(std::string_view path) {
+  constexpr std::size_t longest = 4096;  // PATH_MAX, so that a long list does not ask for ever longer names
+  if (path.size() >= longest) return false;
+  std::error_code failed;
+  const auto status = std::filesystem::status(std::filesystem::path(path), failed);
+  return std::filesystem::exists(status) && !std::filesystem::is_directory(status);
 }
 
-std::string_view trimmed(std::string_view text) {
-  constexpr std::string_view blanks = " \t\r";
-  const std::size_t begin = text.find_first_not_of(blanks);
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(blanks) - begin + 1);
+/// The part that `spec` begins with.
+Part first_part(std::string_view spec) {
+  if (!starts_a_part(spec)) throw UsageError(std::string(grammar));
+  std::size_t comma = spec.find(',');
+  if (!spec.starts_with("ids:")) return parse_part(spec.substr(0, comma));
+  std::optional<Part> first;
+  while (true) {
+    while (comma != std::string_view::npos && !starts_a_part(spec.substr(comma + 1))) comma = spec.find(',', comma + 1);
+    Part part = parse_part(spec.substr(0, comma));
+    if (!first) first = part;
+    if (names_a_file(part.set)) return part;
+    if (const std::string_view whole = part.text.substr(part.kind.size() + 1); names_a_file(whole)) {
+      return {.text = part.text, .kind = part.kind, .set = whole};
+    }
+    if (comma == std::string_view::npos) return *first;
+    comma = spec.find(',', comma + 1);
+  }
 }
 
 Ids all_ids(std::size_t samples) {
@@ -84,10 +102,10 @@ Ids all_ids(std::size_t samples) {
   return ids;
 }
 
-Ids first_in_keyed_order(const Ids& ids, double fraction, std::uint64_t seed, std::size_t part) {
+/// The order depends on the ids and the seed alone: so what a part draws does not depend on where it stands.
+Ids first_in_keyed_order(const Ids& ids, double fraction, std::uint64_t seed) {
   const auto wanted = static_cast<std::size_t>(std::round(fraction * static_cast<double>(ids.size())));
-  Ids chosen =
-      keyed_order({.seed = seed, .purpose = purpose::forget_fraction, .stage = static_cast<std::uint32_t>(part)}, ids);
+  Ids chosen = keyed_order({.seed = seed, .purpose = purpose::forget_fraction}, ids);
   chosen.resize(std::min(ids.size(), std::max<std::size_t>(1, wanted)));
   return chosen;
 }
@@ -109,34 +127,6 @@ Ids resolve_range(std::string_view text, const ForgetContext& context) {
           context.permutation.begin() + static_cast<std::ptrdiff_t>(*end)};
 }
 
-Ids read_ids(const std::filesystem::path& path, std::size_t samples) {
-  std::error_code ignored;
-  std::ifstream file(path);
-  if (!file || std::filesystem::is_directory(path, ignored))
-    throw UsageError(fmt::format("cannot read '{}': name a text file with one record number a line", path.string()));
-  Ids ids;
-  std::string line;
-  for (std::size_t number = 1; std::getline(file, line); ++number) {
-    const std::string_view text = trimmed(line);
-    if (text.empty()) continue;
-    const bool digits =
-        text.find_first_not_of("0123456789", text.front() == '-' && text.size() > 1 ? 1 : 0) == std::string_view::npos;
-    if (!digits)
-      throw UsageError(fmt::format("{}, line {}: '{}' is no record number: use one number from 0 to {} a line",
-                                   path.string(), number, excerpt(text), samples - 1));
-    const auto id = parse_number<std::uint64_t>(text);  // nothing where negative or beyond 64 bits
-    if (!id || *id >= samples)
-      throw UsageError(fmt::format("{}, line {}: there is no record {}: the training data has 0 to {}", path.string(),
-                                   number, excerpt(text), samples - 1));
-    ids.push_back(static_cast<std::int32_t>(*id));
-  }
-  if (file.bad()) throw UsageError(fmt::format("'{}' could not be read to its end", path.string()));
-  if (ids.empty())
-    throw UsageError(
-        fmt::format("'{}' holds no record numbers: give one number from 0 to {} a line", path.string(), samples - 1));
-  return ids;
-}
-
 Ids resolve_class(std::string_view text, std::span<const std::int32_t> labels, std::span<const std::string> names,
                   std::string_view kind) {
   const std::int32_t wanted = find_class(text, names, kind);
@@ -147,9 +137,9 @@ Ids resolve_class(std::string_view text, std::span<const std::int32_t> labels, s
   return ids;
 }
 
-Ids resolve_set(std::string_view kind, std::string_view text, const ForgetContext& context, std::size_t part) {
+Ids resolve_set(std::string_view kind, std::string_view text, const ForgetContext& context) {
   if (kind == "range") return resolve_range(text, context);
-  if (kind == "ids") return read_ids(std::filesystem::path(text), context.labels.size());
+  if (kind == "ids") return read_record_numbers(std::filesystem::path(text), context.labels.size());
   if (kind == "class") return resolve_class(text, context.labels, context.class_names, "class");
   if (kind == "coarse") {
     if (context.coarse_labels.empty() || context.coarse_class_names.empty())
@@ -164,30 +154,20 @@ Ids resolve_set(std::string_view kind, std::string_view text, const ForgetContex
     if (!given) throw UsageError(fmt::format("'{}' is no seed: use a whole number from 0 on", text.substr(colon + 1)));
     seed = *given;
   }
-  return first_in_keyed_order(all_ids(context.labels.size()), fraction, seed, part);
+  return first_in_keyed_order(all_ids(context.labels.size()), fraction, seed);
 }
 
-Ids resolve_part(std::string_view text, const ForgetContext& context, std::size_t part) {
-  if (!starts_a_part(text)) throw UsageError(std::string(grammar));
-  const std::size_t colon = text.find(':');
-  const std::string_view kind = text.substr(0, colon);
-  std::string_view set = text.substr(colon + 1);
+Ids resolve_part(const Part& part, const ForgetContext& context) {
   std::optional<double> fraction;
-  if (const std::size_t at = set.rfind('@'); at != std::string_view::npos) {
-    const std::string_view after = set.substr(at + 1);
-    if (kind != "ids" || (!after.empty() && std::string_view("0123456789.-+").find(after.front()) != after.npos)) {
-      fraction = parse_fraction(after);
-      set = set.substr(0, at);
-    }
-  }
-  if (set.empty()) throw UsageError(fmt::format("nothing follows '{}:': {}", kind, grammar));
-  Ids ids = resolve_set(kind, set, context, part);
+  if (part.fraction) fraction = parse_fraction(*part.fraction);
+  if (part.set.empty()) throw UsageError(fmt::format("nothing follows '{}:': {}", part.kind, grammar));
+  Ids ids = resolve_set(part.kind, part.set, context);
   if (!fraction) return ids;
   // Before the fraction is taken: an id that a file names twice counts once.
   std::ranges::sort(ids);
   const auto repeated = std::ranges::unique(ids);
   ids.erase(repeated.begin(), repeated.end());
-  return first_in_keyed_order(ids, *fraction, context.seed, part);
+  return first_in_keyed_order(ids, *fraction, context.seed);
 }
 
 }  // namespace
@@ -203,17 +183,17 @@ ForgetContext forget_context(const Dataset& dataset, std::span<const std::int32_
 
 std::vector<std::int32_t> resolve_forget_spec(std::string_view spec, const ForgetContext& context) {
   if (spec.empty()) throw UsageError(fmt::format("the forget specification is empty: {}", grammar));
-  const std::vector<std::string_view> parts = split_parts(spec);
-  if (parts.size() > most_parts)
-    throw UsageError(
-        fmt::format("the forget specification has {} parts: use at most {}, or ids:FILE", parts.size(), most_parts));
   std::vector<bool> named(context.labels.size(), false);
-  for (std::size_t part = 0; part < parts.size(); ++part) {
+  for (std::string_view rest = spec;;) {
+    Part part{.text = rest.substr(0, rest.find(','))};
     try {
-      for (const std::int32_t id : resolve_part(parts[part], context, part)) named[static_cast<std::size_t>(id)] = true;
-    } catch (const UsageError& error) {
-      throw UsageError(fmt::format("forget specification, part '{}': {}", parts[part], error.what()));
+      part = first_part(rest);
+      for (const std::int32_t id : resolve_part(part, context)) named[static_cast<std::size_t>(id)] = true;
+    } catch (const std::runtime_error& error) {  // also of a file that is damaged
+      throw UsageError(fmt::format("forget specification, part '{}': {}", part.text, error.what()));
     }
+    if (part.text.size() == rest.size()) break;
+    rest.remove_prefix(part.text.size() + 1);
   }
   Ids ids;
   for (std::size_t i = 0; i < named.size(); ++i)

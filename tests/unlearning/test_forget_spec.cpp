@@ -120,19 +120,32 @@ TEST_CASE("forget spec: file names with commas, colons and @") {
   CHECK(world.resolve("ids:" + world.file("me@home,class", "8")) == Ids{8});
   CHECK(world.resolve("ids:" + world.file("me@home", "1\n2\n3\n4") + "@0.5").size() == 2);
   CHECK(world.resolve("ids:" + world.file("run@2", "9") + "@1") == Ids{9});
-  CHECK(world.refuses("ids:" + (world.folder / "run@2").string(), "'2' is no fraction"));
+  CHECK(world.resolve("ids:" + world.file("half@0.5", "9\n10\n")) == Ids{9, 10});
+  CHECK(world.resolve("ids:" + world.file("half@0.5", "9\n10\n") + "@0.5").size() == 1);
+  CHECK(world.resolve("ids:" + world.file("a,range:0-10", "11") + ",ids:" + world.file("d,e", "6")) == Ids{6, 11});
+  CHECK(world.resolve("ids:" + world.file("b,ids:c@0.1,class:d", "11\n12\n") + "@0.5,class:baby@0.5").size() > 1);
+  // Where the name could end in several places, the first that is a file counts.
+  const std::string half = "ids:" + (world.folder / "half").string();
+  CHECK(world.refuses(half + "@2", "'2' is no fraction"));
+  world.file("half", "1\n2\n3\n4\n");
+  CHECK(world.resolve(half + "@0.5").size() == 2);
+  CHECK(world.resolve(half + "@0.5@1") == Ids{9, 10});
+  CHECK(world.resolve(half + ",range:0-10").size() > 10);
+  // A folder is no file, and the first reading is the one that an error speaks of.
+  std::filesystem::create_directory(world.folder / "folder@1");
+  CHECK(world.refuses("ids:" + (world.folder / "folder@1").string(), "folder: cannot open"));
 }
 
 TEST_CASE("forget spec: fractions take exact numbers, the first in keyed order") {
   const World world;
-  const auto first = [](Ids ids, std::size_t count, std::uint64_t seed, std::uint32_t part) {
-    ids = keyed_order({.seed = seed, .purpose = purpose::forget_fraction, .stage = part}, ids);
+  const auto first = [](Ids ids, std::size_t count, std::uint64_t seed) {
+    ids = keyed_order({.seed = seed, .purpose = purpose::forget_fraction}, ids);
     ids.resize(count);
     return sorted(ids);
   };
   const Ids all = sorted(world.permutation);
-  CHECK(world.resolve("random:0.2") == first(all, 40, 5, 0));
-  CHECK(world.resolve("random:0.2:77") == first(all, 40, 77, 0));
+  CHECK(world.resolve("random:0.2") == first(all, 40, 5));
+  CHECK(world.resolve("random:0.2:77") == first(all, 40, 77));
   CHECK(world.resolve("random:1").size() == 200);
   CHECK(world.resolve("random:0.0001").size() == 1);
   CHECK(world.resolve("random:0.0126").size() == 3);  // 2.52
@@ -140,19 +153,35 @@ TEST_CASE("forget spec: fractions take exact numbers, the first in keyed order")
   CHECK(world.resolve("random:0.0124").size() == 2);  // 2.48
   CHECK(world.resolve("random:0.29").size() == 58);   // 0.29·200 = 57.99999999999999 in double
   const Ids babies = of_label(world.labels, 2);
-  CHECK(world.resolve("class:baby@0.5") == first(babies, (babies.size() + 1) / 2, 5, 0));
+  CHECK(world.resolve("class:baby@0.5") == first(babies, (babies.size() + 1) / 2, 5));
   CHECK(world.resolve("random:0.5:3@0.1").size() == 10);
   CHECK(world.resolve("range:0-10@0.3").size() == 3);
   // A file that names an id twice does not weigh it twice.
   CHECK(world.resolve("ids:" + world.file("twice", "1\n1\n1\n2\n") + "@0.5").size() == 1);
-  // A larger fraction holds the smaller one; the number of the part matters.
+  // A larger fraction holds the smaller one.
   const Ids small = world.resolve("random:0.1"), large = world.resolve("random:0.3");
   CHECK(std::ranges::includes(large, small));
-  const Ids two = world.resolve("random:0.1,random:0.1");
-  CHECK(two.size() > 20);
-  CHECK(std::ranges::includes(two, first(all, 20, 5, 1)));
   CHECK(resolve_forget_spec("random:0.2", world.context(6)) != world.resolve("random:0.2"));
   CHECK(resolve_forget_spec("random:0.2:9", world.context(6)) == world.resolve("random:0.2:9"));
+}
+
+TEST_CASE("forget spec: a part means the same samples wherever it stands") {
+  const World world;
+  const std::vector<std::string> parts = {
+      "random:0.1:7",      "random:0.1",         "class:baby@0.5",
+      "range:20-120@0.25", "coarse:flowers@0.1", "random:0.5:5@0.1",
+      "range:150-160",     "random:0.1:8@0.5",   "ids:" + world.file("p", "3\n9\n27\n") + "@0.4"};
+  std::string forwards, backwards;
+  std::set<std::int32_t> expected;
+  for (const std::string& part : parts) {
+    CHECK(world.resolve(part + ",range:150-160") == world.resolve("range:150-160," + part));
+    CHECK(world.resolve(part + "," + part) == world.resolve(part));
+    forwards += (forwards.empty() ? "" : ",") + part;
+    backwards = part + (backwards.empty() ? "" : ",") + backwards;
+    for (const auto id : world.resolve(part)) expected.insert(id);
+  }
+  CHECK(world.resolve(forwards) == Ids(expected.begin(), expected.end()));
+  CHECK(world.resolve(backwards) == Ids(expected.begin(), expected.end()));
 }
 
 TEST_CASE("forget spec: a uniformly random fraction is uniform") {
@@ -210,20 +239,14 @@ TEST_CASE("forget spec: ids files") {
   const auto refuses = [&](const std::string& text, const std::string& saying) {
     return world.refuses("ids:" + world.file("bad", text), saying);
   };
-  CHECK(refuses("1\n2\nthree\n", "line 3: 'three' is no record number: use one number from 0 to 199"));
-  CHECK(refuses("1 2\n", "line 1: '1 2'"));
-  CHECK(refuses("1\n\n-3\n", "line 3: there is no record -3"));
-  CHECK(refuses("200", "line 1: there is no record 200: the training data has 0 to 199"));
-  CHECK(refuses("99999999999999999999999999", "there is no record 9999"));
-  CHECK(refuses("1.5", "is no record number"));
-  CHECK(refuses("-", "is no record number"));
-  CHECK(refuses("0x10", "is no record number"));
-  CHECK(refuses("1,2,3", "is no record number"));
-  CHECK(refuses(std::string("\0\x01\x02\xff\n", 5), "line 1: '?"));
-  CHECK(refuses("", "holds no record numbers"));
-  CHECK(refuses("\n  \n\r\n", "holds no record numbers"));
-  CHECK(world.refuses("ids:" + (world.folder / "nowhere").string(), "cannot read"));
+  CHECK(refuses("1\n2\nthree\n", "bad: line 3 is 'three'; one finite number a line is expected"));
+  CHECK(refuses("1\n\n-3\n", "line 3 is -3; there is no such record: they go from 0 to 199"));
+  CHECK(refuses("200", "line 1 is 200; there is no such record: they go from 0 to 199"));
+  CHECK(refuses("99999999999999999999999999", "line 1 is 99999999999999999999999999; there is no"));
+  CHECK(refuses("", "holds no numbers"));
+  CHECK(world.refuses("ids:" + (world.folder / "nowhere").string(), "cannot open"));
   CHECK(world.refuses("ids:" + world.folder.string(), "cannot read"));
+  // The rest: tests/formats/test_numbers.cpp.
 }
 
 TEST_CASE("forget spec: a data set without coarse classes") {
