@@ -70,6 +70,8 @@ checkpoints checkpoints/*.pt and checkpoints/expected.json
     plain.pt      OrderedDict: contiguous, transposed, sharing, empty and scalar tensors of several types
     parameter.pt  a dict whose values are nn.Parameter
     nested.pt     {"state_dict": {...}, "epoch": 3, "name": "x", ...}
+    beside_pP.pt  pickle protocol P: {"state_dict": {...}} with attributes, beside everything that
+                  torch.load(weights_only=True) lets through and some that it refuses (a NumPy scalar, a Namespace)
     legacy.pt     the format before zip files: to be refused
     evil.pt       a pickle that calls os.system, evil_eval.pt one that calls builtins.eval: to be refused; either would
                   only create an empty file nepenthe_evil in the temporary folder
@@ -84,7 +86,7 @@ import pickle
 import sys
 import warnings
 import zipfile
-from collections import OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -622,6 +624,11 @@ def evil_archive(path, module, function, argument):
             archive.writestr(zipfile.ZipInfo(name), content)
 
 
+def with_attribute(tensor):
+    tensor.note = "kept in the pickle"
+    return tensor
+
+
 def checkpoints(out):
     folder = out / "checkpoints"
     folder.mkdir(exist_ok=True)
@@ -651,6 +658,18 @@ def checkpoints(out):
     torch.save(plain, folder / "plain.pt")
     torch.save(parameter, folder / "parameter.pt")
     torch.save({"state_dict": nested, **extras}, folder / "nested.pt")
+    attributed = OrderedDict(nested)
+    attributed._metadata = OrderedDict([("fc", {"version": 1})])
+    beside = {"set": {1, 2}, "frozen": frozenset((3,)), "size": torch.Size((2, 3)), "dtype": torch.float16,
+              "device": torch.device("cpu"), "bytes": b"\x00\xff", "array": bytearray(b"ab"), "big": -(2**70),
+              "huge": 2**3000, "complex": 1 + 2j, "counter": Counter("aab"), "default": defaultdict(list, a=[1]),
+              "parameter": with_attribute(nn.Parameter(random(2))), "tensor": with_attribute(random(2)),
+              "complex_tensor": torch.zeros(2, dtype=torch.complex64), "sparse": torch.eye(2).to_sparse(),
+              "scalar": np.float64(0.5), "numpy": np.arange(3), "args": argparse.Namespace(lr=0.1),
+              "path": Path("a/b"), "optimizer": torch.optim.SGD([nn.Parameter(random(2))], 0.1).state_dict()}
+    for protocol in range(2, 6):
+        torch.save({"before": beside, "state_dict": attributed, "after": beside, **beside},
+                   folder / f"beside_p{protocol}.pt", pickle_protocol=protocol)
     torch.save({"weight": random(2)}, folder / "legacy.pt", _use_new_zipfile_serialization=False)
     evil_archive(folder / "evil.pt", "os", "system", "touch /tmp/nepenthe_evil")
     evil_archive(folder / "evil_eval.pt", "builtins", "eval", "open('/tmp/nepenthe_evil', 'w').close()")
@@ -661,7 +680,8 @@ def checkpoints(out):
                                   .flatten().tolist()} for name, t in tensors.items()}
 
     save_json(folder / "expected.json", {"plain.pt": expected(plain), "parameter.pt": expected(parameter),
-                                         "nested.pt": expected(nested)})
+                                         "nested.pt": expected(nested),
+                                         **{f"beside_p{protocol}.pt": expected(nested) for protocol in range(2, 6)}})
 
 
 PARTS = {"optimizers": optimizers, "schedules": schedules, "resnet32": resnet32, "layers": layers,
