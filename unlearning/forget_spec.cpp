@@ -165,8 +165,7 @@ Ids resolve_part(const Part& part, const ForgetContext& context) {
   if (!fraction) return ids;
   // Before the fraction is taken: an id that a file names twice counts once.
   std::ranges::sort(ids);
-  const auto repeated = std::ranges::unique(ids);
-  ids.erase(repeated.begin(), repeated.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
   return first_in_keyed_order(ids, *fraction, context.seed);
 }
 

@@ -264,8 +264,8 @@ std::vector<std::byte> serialize_safetensors(const StateDict& state) {
   std::string text;
   try {
     text = header.dump();
-  } catch (const json::exception& problem) {
-    throw Error(fmt::format("[write_safetensors] a name or metadata is no UTF-8 ({})", printable(problem.what())));
+  } catch (const json::exception&) {
+    throw Error("[write_safetensors] a name or metadata is no UTF-8");
   }
   text.append((8 - text.size() % 8) % 8, ' ');
   const std::uint64_t header_size = text.size();

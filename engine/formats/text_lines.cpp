@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "engine/base/error.h"
+#include "engine/base/file.h"
 
 namespace nepenthe {
 
@@ -16,7 +18,20 @@ std::string_view trimmed(std::string_view text) {
   return text.substr(0, text.find_last_not_of(blanks) + 1);
 }
 
+bool is_control(char c) { return (static_cast<unsigned char>(c) < 0x20 && c != '\t') || c == 0x7f; }
+
 }  // namespace
+
+bool is_utf8(std::string_view text) {
+  const auto is_ascii = [](char c) { return static_cast<unsigned char>(c) < 0x80; };
+  if (std::ranges::all_of(text, is_ascii)) return true;
+  try {
+    (void)nlohmann::json(text).dump();
+  } catch (const nlohmann::json::exception&) {
+    return false;
+  }
+  return true;
+}
 
 std::vector<TextLine> text_lines(std::string_view file, Comments comments, std::string_view source) {
   if (file.starts_with("\xff\xfe") || file.starts_with("\xfe\xff")) {
@@ -29,11 +44,16 @@ std::vector<TextLine> text_lines(std::string_view file, Comments comments, std::
     std::string_view text = file.substr(0, end);
     file.remove_prefix(end);
     file.remove_prefix(file.starts_with("\r\n") ? 2 : std::min<std::size_t>(1, file.size()));
-    if (text.find('\0') != std::string_view::npos) {
-      throw Error(fmt::format("{}: line {} holds a NUL byte; plain text in UTF-8 is expected", source, number));
+    if (const auto control = std::ranges::find_if(text, is_control); control != text.end()) {
+      throw Error(fmt::format("{}: line {} holds the control character 0x{:02x}; plain text in UTF-8 is expected",
+                              source, number, static_cast<unsigned char>(*control)));
     }
     text = trimmed(text);
     if (comments == Comments::anywhere || text.starts_with('#')) text = trimmed(text.substr(0, text.find('#')));
+    if (!is_utf8(text)) {
+      throw Error(fmt::format("{}: line {} is '{}', which is no UTF-8; save the file as UTF-8", source, number,
+                              printable(text)));
+    }
     if (!text.empty()) lines.push_back({number, text});
   }
   return lines;

@@ -19,6 +19,9 @@ struct TextLine {
   std::string_view text;   // not empty, without blanks at its ends; points into the file
 };
 
+/// Whether bytes are well-formed UTF-8.
+bool is_utf8(std::string_view text);
+
 /// The lines of `file` that hold something: without comments, blank lines, a byte order mark of UTF-8, and spaces and
 /// tabs at their ends. A line ends with LF, CRLF or CR. Throws Error, in one line beginning with `source`, for UTF-16
 /// or UTF-32 and for bytes that are no text (NUL).

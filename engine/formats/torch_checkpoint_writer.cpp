@@ -7,7 +7,6 @@
 #include <iterator>
 #include <limits>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <span>
 #include <string>
@@ -16,6 +15,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/file.h"
+#include "engine/formats/text_lines.h"
 #include "engine/formats/torch_checkpoint.h"
 
 namespace nepenthe {
@@ -55,11 +55,7 @@ void check(const StateDict& state) {
   std::set<std::string_view> names;
   for (const auto& [name, tensor] : state.entries) {
     if (!names.insert(name).second) fail("tensor '{}' is there twice; names must differ", printable(name));
-    try {
-      (void)nlohmann::json(name).dump();
-    } catch (const nlohmann::json::exception&) {
-      fail("the name '{}' is no UTF-8", printable(name));
-    }
+    if (!is_utf8(name)) fail("the name '{}' is no UTF-8", printable(name));
     if (tensor.shape.size() > highest_rank) {
       fail("tensor '{}' has {} dimensions; {} are allowed", printable(name), tensor.shape.size(), highest_rank);
     }

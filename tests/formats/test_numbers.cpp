@@ -64,7 +64,21 @@ TEST_CASE("text lines: marks, ends of lines, blanks and comments") {
                                   "1"s}) {
     NEPENTHE_CHECK_MESSAGE(Error, lines(wide, Comments::anywhere), "f: is text in UTF-16 or UTF-32; save it as UTF-8");
   }
-  NEPENTHE_CHECK_MESSAGE(Error, lines("1\n2\0"s, Comments::anywhere), "f: line 2 holds a NUL byte");
+  CHECK(lines("gr\xc3\xb6\xc3\x9f"
+              "e",
+              Comments::whole_lines) == Lines{{1,
+                                               "gr\xc3\xb6\xc3\x9f"
+                                               "e"}});
+  CHECK(lines("1 # gr\xf6\xdf"
+              "e",
+              Comments::anywhere) == Lines{{1, "1"}});  // as numpy.savetxt writes a header
+  NEPENTHE_CHECK_MESSAGE(Error, lines("1\n2\0"s, Comments::anywhere), "f: line 2 holds the control character 0x00");
+  NEPENTHE_CHECK_MESSAGE(Error, lines("a\n\x1b[2J", Comments::whole_lines), "line 2 holds the control character 0x1b");
+  NEPENTHE_CHECK_MESSAGE(Error,
+                         lines("a\n\ngr\xf6\xdf"
+                               "e",
+                               Comments::whole_lines),
+                         "line 3 is 'gr\\xf6\\xdfe', which is no");
 }
 
 TEST_CASE("numbers: text") {
