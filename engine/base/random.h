@@ -15,7 +15,7 @@ inline constexpr std::uint32_t permutation = 1;      // P, by sample id
 inline constexpr std::uint32_t order = 2;            // order of an epoch, by sample id
 inline constexpr std::uint32_t augmentation = 3;     // crop and flip, by sample id
 inline constexpr std::uint32_t initialization = 4;   // weights, by index in the flat parameter buffer
-inline constexpr std::uint32_t forget_fraction = 5;  // random:… and …@FRACTION, by sample id; stage = part number
+inline constexpr std::uint32_t forget_fraction = 5;  // random:… and …@FRACTION, by sample id
 inline constexpr std::uint32_t mia_subset = 6;       // which members and non-members stay, by index
 inline constexpr std::uint32_t mia_split = 7;        // cross validation splits, by index; epoch = split
 inline constexpr std::uint32_t mia_bootstrap = 8;    // resamples, by draw; epoch = resample

@@ -77,6 +77,10 @@ void parse_array(NumberList& list) {
 
 NumberList read_list(const std::filesystem::path& path) {
   NumberList list{.source = path.string(), .file = read_file(path)};
+  if (as_text(list.file).starts_with("PK\x03\x04")) {
+    throw Error(
+        fmt::format("{}: is an archive (.npz or .pt); save one array as .npy: numpy.save(FILE, array)", list.source));
+  }
   if (is_npy(list.file)) {
     parse_array(list);
   } else {

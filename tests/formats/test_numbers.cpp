@@ -108,6 +108,8 @@ TEST_CASE("numbers: .npy lists of any shape with one long dimension") {
   NEPENTHE_CHECK_MESSAGE(Error, lists.numbers(npy("|i1", "(2, 4)", data)),
                          "list: has shape (2, 4); a list of numbers is expected, as of shape (N,), (N, 1) or (1, N)");
   NEPENTHE_CHECK_MESSAGE(Error, lists.numbers(npy("<f4", "(0,)", "")), "holds no numbers");
+  NEPENTHE_CHECK_MESSAGE(Error, lists.numbers("PK\x03\x04\x14\0"s),
+                         "list: is an archive (.npz or .pt); save one array");
   NEPENTHE_CHECK_MESSAGE(Error, lists.numbers(npy("<f4", "(0, 5)", "")), "has shape (0, 5)");
   NEPENTHE_CHECK_MESSAGE(Error, lists.numbers(npy("|b1", "(2,)", "\0\1"s)), "holds booleans; numbers are expected");
   NEPENTHE_CHECK_MESSAGE(Error, lists.numbers(npy("<f4", "(2,)", "\0\0\x80\x3f\0\0\x80\x7f"s)),
