@@ -58,6 +58,25 @@ float initial_value(const ParameterSpec& spec, const RandomStream& stream, std::
   return 0.0f;
 }
 
+/// A weight as the file has it: one beyond fp32's range reads as infinite.
+double as_given(const HostTensor& tensor, std::size_t element, float read) {
+  double given = read;
+  if (tensor.dtype == DType::f64) std::memcpy(&given, tensor.bytes.data() + element * sizeof given, sizeof given);
+  return given;
+}
+
+/// With such a number a network answers nonsense, without a word: NaN ranks behind every class.
+void require_usable(const ParameterSpec& spec, const HostTensor& tensor, const std::vector<float>& values) {
+  const bool variance = spec.role == Role::running_var;
+  const auto wrong =
+      std::ranges::find_if(values, [=](float value) { return !std::isfinite(value) || (variance && value < 0); });
+  if (wrong == values.end()) return;
+  const auto element = static_cast<std::size_t>(wrong - values.begin());
+  throw Error(fmt::format("the weights' tensor {} has {} at {}; a finite number {}would be right", spec.name,
+                          as_given(tensor, element, *wrong), place(spec.shape, element),
+                          variance ? "of at least 0 " : "within fp32's range "));
+}
+
 }  // namespace
 
 Parameters::Parameters(Device& device, ParameterLayout layout)
@@ -140,6 +159,7 @@ void Parameters::load_state_dict(const StateDict& state) {
     } catch (const Error& error) {
       throw Error(fmt::format("the weights' tensor {} cannot be used: {}", spec.name, error.what()));
     }
+    require_usable(spec, *tensor, in);
     float* out = (is_statistic(spec.role) ? statistics : values).data() + spec.offset;
     for_each_element(spec, [&](std::size_t torch, std::size_t ours) { out[ours] = in[torch]; });
   }

@@ -47,7 +47,8 @@ class Parameters {
   void initialize(const RandomStream& stream);
 
   /// Under PyTorch's names and shapes. load throws Error, naming the tensor, where one is missing, left over or of
-  /// another shape; `num_batches_tracked` entries are passed over. Nothing is changed when it throws.
+  /// another shape, or holds a number that is not finite in fp32 or a variance below 0, naming its place;
+  /// `num_batches_tracked` entries are passed over. Nothing is changed when it throws.
   StateDict state_dict() const;
   void load_state_dict(const StateDict& state);
 

@@ -1,6 +1,9 @@
 #include "engine/prediction.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <cmath>
 #include <new>
 #include <optional>
 
@@ -70,10 +73,18 @@ Predictions predict(ModelState& model, const ImageSet& images, const std::vector
     progress.accuracy = static_cast<double>(totals.right) / static_cast<double>(totals.seen);
     observer.progress(progress);
   }
-  return {.classes = classes,
-          .logits = device.download(logits.data(), logits.size()),
-          .losses = device.download(losses.data(), losses.size()),
-          .ranks = device.download(ranks.data(), ranks.size())};
+  Predictions predictions{.classes = classes,
+                          .logits = device.download(logits.data(), logits.size()),
+                          .losses = device.download(losses.data(), losses.size()),
+                          .ranks = device.download(ranks.data(), ranks.size())};
+  // NaN ranks the true class last: a network that overflows would look like one that has forgotten everything.
+  const auto wrong = std::ranges::find_if(predictions.losses, [](float loss) { return !std::isfinite(loss); });
+  if (wrong != predictions.losses.end()) {
+    throw Error(fmt::format("{}: the loss of record {} is {}; weights with which outputs stay finite would be right",
+                            what.empty() ? model.architecture().name() : what,
+                            ids[static_cast<std::size_t>(wrong - predictions.losses.begin())], *wrong));
+  }
+  return predictions;
 }
 
 }  // namespace nepenthe

@@ -19,7 +19,8 @@ struct Predictions {
   std::vector<std::int32_t> ranks;  // (N), of the true class: 0 is right
 };
 
-/// Evaluation mode, no augmentation; `what` is for the progress. Throws Interrupted.
+/// Evaluation mode, no augmentation; `what` is for the progress. Throws Interrupted, and Error where a loss is not
+/// finite.
 Predictions predict(ModelState& model, const ImageSet& images, const std::vector<std::int32_t>& ids, int batch,
                     const std::string& what, Observer& observer);
 

@@ -67,6 +67,7 @@ class Loop {
   void issue(PhaseOnDevice& phase, const std::vector<int>& counts);
   void look(const TrainStep& step);
   void stop_if_asked(const TrainStep* step);
+  void save() const;
 
   ModelState& model_;
   Objective& objective_;
@@ -140,9 +141,15 @@ void Loop::look(const TrainStep& step) {
 void Loop::stop_if_asked(const TrainStep* step) {
   if (!observer_.stop_requested()) return;
   if (step != nullptr) look(*step);  // a loss that is not finite must not become a state
-  if (!job_.state_file.empty()) save_training_state(job_.state_file, job_.identity, model_, optimizer_, at_);
+  save();
   throw Interrupted(fmt::format("interrupted in {}, epoch {} of {}, step {} of {}", job_.what, at_.epoch + 1, epochs(),
                                 at_.step + 1, steps_of_epoch_));
+}
+
+void Loop::save() const {
+  if (job_.state_file.empty()) return;
+  require_finite(job_, model_);  // what the last step left, of which no loss tells yet
+  save_training_state(job_.state_file, job_.identity, model_, optimizer_, at_);
 }
 
 void Loop::issue(PhaseOnDevice& phase, const std::vector<int>& counts) {
@@ -238,9 +245,7 @@ TrainingResult Loop::run() {
     objective_.epoch_ended(at_.epoch, model_);
     ++at_.epoch;
     at_.step = 0;
-    if (at_.epoch < epochs() && !job_.state_file.empty()) {
-      save_training_state(job_.state_file, job_.identity, model_, optimizer_, at_);
-    }
+    if (at_.epoch < epochs()) save();
   }
   result_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   require_finite(job_, model_);

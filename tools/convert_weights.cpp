@@ -1,6 +1,8 @@
 // Weights from PyTorch's zip checkpoints to safetensors and back; or a list of what a file holds.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "engine/base/error.h"
@@ -10,8 +12,25 @@
 #include "tools/common/program.h"
 #include "tools/common/report.h"
 
+using namespace nepenthe;
+
+namespace {
+
+/// The bytes go over as they are; no program takes such weights in.
+void tell_of_not_finite(const Program& program, const std::string& tensor_name, const HostTensor& tensor) {
+  const bool numbers = tensor.dtype == DType::f32 || tensor.dtype == DType::f64 || tensor.dtype == DType::f16 ||
+                       tensor.dtype == DType::bf16;
+  if (!numbers) return;
+  const std::vector<float> values = tensor.to_f32();
+  const auto wrong = std::ranges::find_if(values, [](float value) { return !std::isfinite(value); });
+  if (wrong == values.end()) return;
+  program.say(fmt::format("note: {} has {} at {}; no program takes such weights in", tensor_name, *wrong,
+                          place(tensor.shape, static_cast<std::size_t>(wrong - values.begin()))));
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
-  using namespace nepenthe;
   Program program("convert_weights", "Converts weights between .pt/.pth and .safetensors, or lists them");
   std::filesystem::path in, out;
   bool list = false;
@@ -38,6 +57,7 @@ int main(int argc, char** argv) {
       table.add({tensor_name, std::string(name(tensor.dtype)), to_string(tensor.shape)});
       tensors.push_back({{"name", tensor_name}, {"dtype", name(tensor.dtype)}, {"shape", tensor.shape}});
       elements += tensor.count();
+      tell_of_not_finite(program, tensor_name, tensor);
     }
     if (list) print("{}\n", table.text());
     if (!out.empty()) {

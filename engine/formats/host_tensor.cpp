@@ -136,6 +136,15 @@ std::string to_string(std::span<const std::int64_t> shape) {
   return fmt::format("({}{})", fmt::join(shape, ", "), shape.size() == 1 ? "," : "");
 }
 
+std::string place(std::span<const std::int64_t> shape, std::size_t element) {
+  std::vector<std::size_t> indices(shape.size());
+  for (std::size_t i = shape.size(); i-- > 0;) {
+    indices[i] = element % static_cast<std::size_t>(shape[i]);
+    element /= static_cast<std::size_t>(shape[i]);
+  }
+  return fmt::format("[{}]", fmt::join(indices, ", "));
+}
+
 HostTensor HostTensor::from(std::vector<std::int64_t> shape, std::span<const float> values) {
   return make(DType::f32, std::move(shape), values);
 }

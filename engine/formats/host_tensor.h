@@ -57,6 +57,9 @@ std::optional<std::int64_t> element_count(std::span<const std::int64_t> shape);
 /// "(16, 3, 3, 3)", for messages.
 std::string to_string(std::span<const std::int64_t> shape);
 
+/// "[3, 0, 2, 1]", where the element with this number in memory stands in the shape; for messages.
+std::string place(std::span<const std::int64_t> shape, std::size_t element);
+
 /// A dense row-major tensor. The files' byte order is little endian, and so must be the host's.
 struct HostTensor {
   DType dtype = DType::f32;

@@ -204,6 +204,18 @@ TEST_CASE("training: a loss that is not finite ends it, naming epoch and step") 
   CHECK_THROWS_AS(train_on(*refused, images, job, silent), UsageError);
 }
 
+TEST_CASE("training: a state that is saved is finite, though no loss has told of the last step") {
+  Device device(test_device());
+  const ImageSet images = random_images(device, 20, 8);
+  const TemporaryFolder folder;
+  auto job = small_job(2);
+  job.recipe.lr = 1e39;  // infinite in fp32
+  job.state_file = folder / "state.safetensors";
+  StopAt after_one(1);
+  NEPENTHE_CHECK_MESSAGE(Diverged, train_on(*fresh(device), images, job, after_one), "weights that are not finite");
+  CHECK_FALSE(std::filesystem::exists(job.state_file));
+}
+
 /// The run that is never interrupted.
 Bytes uninterrupted(Device& device, const ImageSet& images, TrainingJob job) {
   const auto network = fresh(device);
@@ -417,6 +429,11 @@ TEST_CASE("training: predictions come in the order of the ids, whatever the batc
   CHECK(seen.back().accuracy == doctest::Approx(right));
   CHECK(state_bytes(*network) == before);
   CHECK(predict(*network, images, {}, 5, "", silent).logits.empty());
+  const auto overflowing = fresh(device);
+  const std::vector<float> large(overflowing->layout().parameter_floats(), 1e38F);
+  device.upload(overflowing->values(), large.data(), large.size());
+  NEPENTHE_CHECK_MESSAGE(Error, predict(*overflowing, images, {3, 4}, 2, "this network", silent),
+                         "this network: the loss of record");
   StopAt stopper(2);
   CHECK_THROWS_AS(predict(*network, images, ids, 5, "", stopper), Interrupted);
 }
