@@ -11,6 +11,7 @@
 #include "tools/common/progress.h"
 #include "tools/common/report.h"
 #include "tools/common/sisa.h"
+#include "tools/common/start_weights.h"
 #include "unlearning/forget_spec.h"
 
 using namespace nepenthe;
@@ -40,6 +41,7 @@ SisaRun create_run(Program& program, const Options& options) {
     excluded = resolve_forget_spec(options.exclude, forget_context(dataset, permutation, options.config.seed));
     require_something_retained(dataset.train.count(), excluded);
   }
+  tell_of_new_head(program, options.weights, *make_architecture(options.config.model, dataset.classes));
   return SisaRun::create(options.out, options.config, dataset, excluded, options.weights, program.device());
 }
 

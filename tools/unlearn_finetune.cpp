@@ -6,7 +6,8 @@
 int main(int argc, char** argv) {
   using namespace nepenthe;
   Program program("unlearn_finetune", "Fine-tunes a network on everything but the forget set");
-  SingleModelOptions options{.training = {.model = "resnet32", .recipe = {.epochs = 20, .nesterov = false}}};
+  SingleModelOptions options{.training = {.model = "resnet32", .recipe = {.epochs = 20, .nesterov = false}},
+                             .keeps_head = true};
   add_single_model_options(program, options);
   program.app()
       .add_option("--weights", options.training.weights, "The network to fine-tune")

@@ -1,7 +1,9 @@
 // The registry's networks have PyTorch's names, shapes, counts and costs; weights load strictly.
 #include "models/registry.h"
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "engine/base/error.h"
 #include "engine/base/random.h"
@@ -135,6 +137,86 @@ TEST_CASE("weights: files load strictly, and say what does not fit") {
   other->initialize({.seed = 2});
   load_start_weights(folder / "w.safetensors", *other);  // as many classes: all of it
   CHECK(bytes(*other) == original);
+  CHECK(classes_of_replaced_head(folder / "w.safetensors", more_classes->architecture()) == 10);
+  CHECK(classes_of_replaced_head(folder / "w.safetensors", other->architecture()) == std::nullopt);
+
+  // A head of another width is none that a fresh one may stand in for.
+  StateDict wider = source;
+  for (auto& [name, tensor] : wider.entries) {
+    if (name == "fc.weight") tensor = HostTensor::from({10, 128}, std::vector<float>(1280));
+  }
+  write_safetensors(folder / "wider.safetensors", wider);
+  CHECK(classes_of_replaced_head(folder / "wider.safetensors", other->architecture()) == std::nullopt);
+  NEPENTHE_CHECK_MESSAGE(Error, load_start_weights(folder / "wider.safetensors", *other),
+                         "fc.weight has shape (10, 128)");
+}
+
+/// The element `index` of an F32 tensor changed.
+void put(StateDict& state, std::string_view tensor, std::size_t index, float value) {
+  const auto found = std::ranges::find(state.entries, tensor, [](const auto& entry) { return entry.first; });
+  REQUIRE(found != state.entries.end());
+  std::memcpy(found->second.bytes.data() + index * sizeof value, &value, sizeof value);
+}
+
+/// One element of another type, as a file may have it.
+template <class T>
+HostTensor filled(DType dtype, std::int64_t count, T value) {
+  const std::vector<T> values(static_cast<std::size_t>(count), value);
+  const auto bytes = std::as_bytes(std::span(values));
+  return {dtype, {count}, {bytes.begin(), bytes.end()}};
+}
+
+TEST_CASE("weights: a number that is not finite, or a negative variance, is refused with its place") {
+  Device device(test_device());
+  const TemporaryFolder folder;
+  const auto network = std::make_unique<ModelState>(device, make_architecture("resnet20", 10)),
+             other_head = std::make_unique<ModelState>(device, make_architecture("resnet20", 7));
+  network->initialize({.seed = 1});
+  other_head->initialize({.seed = 2});
+  const StateDict good = network->state_dict();
+  const auto before = serialize_safetensors(good);
+  const auto check_refused = [&](const StateDict& state, std::string_view text) {
+    CAPTURE(text);
+    write_safetensors(folder / "w.safetensors", state);
+    NEPENTHE_CHECK_MESSAGE(Error, load_weights(folder / "w.safetensors", *network), text);
+    NEPENTHE_CHECK_MESSAGE(Error, load_weights(folder / "w.safetensors", *network), "w.safetensors: ");
+    NEPENTHE_CHECK_MESSAGE(Error, load_start_weights(folder / "w.safetensors", *other_head), text);
+    CHECK(serialize_safetensors(network->state_dict()) == before);
+  };
+  const auto with = [&](std::string_view tensor, std::size_t index, float value) {
+    StateDict state = good;
+    put(state, tensor, index, value);
+    return state;
+  };
+  const auto with_tensor = [&](std::string_view name, HostTensor tensor) {
+    StateDict state = good;
+    std::ranges::find(state.entries, name, [](const auto& entry) { return entry.first; })->second = std::move(tensor);
+    return state;
+  };
+  // conv1.weight is (16, 3, 3, 3): element 3·27 + 2·9 + 1·3 + 2.
+  check_refused(with("conv1.weight", 104, NAN), "conv1.weight has nan at [3, 2, 1, 2]; a finite number within fp32");
+  check_refused(with("layer3.2.bn2.weight", 63, INFINITY), "layer3.2.bn2.weight has inf at [63]");
+  check_refused(with("layer1.0.bn1.running_mean", 0, -INFINITY), "layer1.0.bn1.running_mean has -inf at [0]");
+  check_refused(with("layer1.0.bn1.running_var", 5, -0.25F),
+                "layer1.0.bn1.running_var has -0.25 at [5]; a finite number of at least 0 would be right");
+  check_refused(with("layer1.0.bn1.running_var", 5, NAN), "layer1.0.bn1.running_var has nan at [5]");
+  check_refused(with_tensor("bn1.bias", filled(DType::f64, 16, 1e300)), "bn1.bias has 1e+300 at [0]");
+  check_refused(with_tensor("bn1.bias", filled<std::uint16_t>(DType::f16, 16, 0x7C00)), "bn1.bias has inf at [0]");
+  check_refused(with_tensor("bn1.bias", filled<std::uint16_t>(DType::bf16, 16, 0xFF80)), "bn1.bias has -inf at [0]");
+
+  // What is right, or never read, stays so.
+  StateDict state = with("layer1.0.bn1.running_var", 5, 0.0F);
+  put(state, "layer1.0.bn1.running_var", 6, -0.0F);
+  put(state, "layer1.0.bn1.running_mean", 5, -3.0F);
+  put(state, "bn1.weight", 5, -1e38F);
+  const HostTensor nan = filled(DType::f32, 1, NAN);
+  state.add("bn1.num_batches_tracked", nan);
+  write_safetensors(folder / "w.safetensors", state);
+  CHECK_NOTHROW(load_weights(folder / "w.safetensors", *network));
+  // A head that is replaced is not used.
+  put(state, "fc.weight", 0, NAN);
+  write_safetensors(folder / "w.safetensors", state);
+  CHECK_NOTHROW(load_start_weights(folder / "w.safetensors", *other_head));
 }
 
 }  // namespace

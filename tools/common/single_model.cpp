@@ -12,6 +12,7 @@
 #include "tools/common/output.h"
 #include "tools/common/progress.h"
 #include "tools/common/report.h"
+#include "tools/common/start_weights.h"
 #include "unlearning/evaluation.h"
 #include "unlearning/forget_spec.h"
 #include "unlearning/permutation.h"
@@ -46,6 +47,12 @@ void run_single_model(Program& program, SingleModelOptions& options) {
   make_architecture(training.model, 10);  // an unknown name is told before the data is read
   const Dataset dataset = read_dataset(options.data);
   const std::vector<std::int32_t> permutation = make_permutation(dataset.train.count(), training.seed);
+  const auto architecture = make_architecture(training.model, dataset.classes);
+  if (options.keeps_head) {
+    refuse_new_head(training.weights, *architecture);
+  } else {
+    tell_of_new_head(program, training.weights, *architecture);
+  }
   if (!options.left_out.empty()) {
     training.left_out = resolve_forget_spec(options.left_out, forget_context(dataset, permutation, training.seed));
   }
@@ -66,7 +73,7 @@ void run_single_model(Program& program, SingleModelOptions& options) {
   std::optional<Metrics> test;
   double eval_seconds = 0;
   try {
-    ModelState model(device, make_architecture(training.model, dataset.classes));
+    ModelState model(device, architecture);
     load_weights(training.out, model);
     const Evaluator evaluator(device, dataset);
     const auto eval_began = std::chrono::steady_clock::now();

@@ -12,7 +12,8 @@ namespace nepenthe {
 struct SingleModelOptions {
   SingleModelTraining training;
   std::filesystem::path data;
-  std::string left_out;  // a specification (PROGRAMS: --forget, --exclude); empty: nothing
+  std::string left_out;     // a specification (PROGRAMS: --forget, --exclude); empty: nothing
+  bool keeps_head = false;  // training.weights must have as many classes as the data
 };
 
 /// --data --model --epochs --out --resume and the recipe's.

@@ -343,7 +343,8 @@ SisaRun::Cost SisaRun::train_shards(const SisaWork& work, const Dataset& dataset
     for (const ShardWork& shard : work.shards) {
       if (shard.nothing_to_do()) continue;
       const std::vector<std::string> lineage = lineages(shard.shard, forgotten());
-      model.load_state_dict(store_.read(shard.shard, shard.first_stage - 1));
+      load_weights(checkpoint(shard.shard, shard.first_stage - 1), store_.read(shard.shard, shard.first_stage - 1),
+                   model);
       for (const StageWork& stage : shard.stages) {
         total += train_stage(stage, shard.shard, lineage[stage.stage], images, model, observer);
         record_algorithms(device);
@@ -407,7 +408,7 @@ void SisaRun::load_shard(int shard, ModelState& model) const {
                     "forgotten",
                     folder_.string(), shard));
   }
-  model.load_state_dict(store_.read(shard, slices()));
+  load_weights(checkpoint(shard, slices()), store_.read(shard, slices()), model);
 }
 
 std::vector<fs::path> SisaRun::foreign_files() const {
