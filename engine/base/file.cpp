@@ -28,8 +28,8 @@ class Descriptor {
   ~Descriptor() {
     if (fd_ >= 0) ::close(fd_);
   }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
+  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Descriptor& operator=(Descriptor&&) = delete;
   int get() const { return fd_; }
   /// Closes now; false with errno set where the system reports a late write error.
   bool close() { return ::close(std::exchange(fd_, -1)) == 0; }
@@ -54,15 +54,29 @@ class TemporaryFile {
   bool kept_ = false;
 };
 
+/// What there is in place of a file that can be read from its beginning to its end; empty for one that can.
+std::string_view other_kind(mode_t mode) {
+  if (S_ISREG(mode)) return {};
+  if (S_ISDIR(mode)) return "a folder";
+  if (S_ISFIFO(mode)) return "a pipe";
+  if (S_ISSOCK(mode)) return "a socket";
+  return "a device";
+}
+
 Descriptor open_for_reading(const std::filesystem::path& path, struct stat& status) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) fail(path, "open", errno);
-  if (::fstat(fd, &status) != 0 || S_ISDIR(status.st_mode)) {
-    const int error = S_ISDIR(status.st_mode) ? EISDIR : errno;
-    ::close(fd);
-    fail(path, "read", error);
+  const auto refuse_other_kinds = [&] {
+    const std::string_view kind = other_kind(status.st_mode);
+    if (!kind.empty()) throw Error(fmt::format("{}: is {}; a file is expected", path.string(), kind));
+  };
+  Descriptor file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));  // which waits for no pipe's other end
+  if (file.get() < 0) {
+    const int error = errno;
+    if (::stat(path.c_str(), &status) == 0) refuse_other_kinds();
+    fail(path, "open", error);
   }
-  return Descriptor(fd);
+  if (::fstat(file.get(), &status) != 0) fail(path, "read", errno);
+  refuse_other_kinds();
+  return file;
 }
 
 /// Bytes read; 0 at the end.
@@ -89,7 +103,7 @@ std::vector<std::byte> read_file(const std::filesystem::path& path) {
   struct stat status = {};
   const Descriptor file = open_for_reading(path, status);
   // One byte more than the size, so that the end is seen without another allocation.
-  std::vector<std::byte> bytes(S_ISREG(status.st_mode) ? static_cast<std::size_t>(status.st_size) + 1 : 65536);
+  std::vector<std::byte> bytes(static_cast<std::size_t>(status.st_size) + 1);
   std::size_t size = 0;
   while (const std::size_t got = read_some(file, path, std::span(bytes).subspan(size))) {
     size += got;

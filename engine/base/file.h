@@ -11,7 +11,8 @@
 
 namespace nepenthe {
 
-/// All bytes of a file (or of a pipe, up to its end). Throws Error with the path and the system's reason.
+/// All bytes of a file. Throws Error with the path and the system's reason, and at once where the path names a folder,
+/// a pipe, a socket or a device.
 std::vector<std::byte> read_file(const std::filesystem::path& path);
 
 /// The first `count` bytes of a file, fewer where it is shorter. Throws Error like read_file.

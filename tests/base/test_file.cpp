@@ -2,7 +2,11 @@
 #include "engine/base/file.h"
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <string>
 
@@ -33,8 +37,35 @@ TEST_CASE("file: reading gives all bytes, and errors name path and reason") {
   CHECK(text_of(folder / "large") == large);
 
   NEPENTHE_CHECK_MESSAGE(Error, read_file(folder / "missing"), "missing: cannot open: No such file or directory");
-  NEPENTHE_CHECK_MESSAGE(Error, read_file(folder.path()), "cannot read: Is a directory");
+  NEPENTHE_CHECK_MESSAGE(Error, read_file(folder.path()), "is a folder; a file is expected");
   NEPENTHE_CHECK_MESSAGE(Error, sha256_file(folder / "missing"), "missing: cannot open: No such file");
+}
+
+TEST_CASE("file: pipes, sockets and devices are no files to read, and nothing waits for them") {
+  const TemporaryFolder folder;
+  const auto check_refused = [](const std::filesystem::path& path, std::string_view kind) {
+    const std::string expected = fmt::format("{}: is {}; a file is expected", path.string(), kind);
+    NEPENTHE_CHECK_MESSAGE(Error, read_file(path), expected);
+    NEPENTHE_CHECK_MESSAGE(Error, read_file_start(path, 8), expected);
+    NEPENTHE_CHECK_MESSAGE(Error, sha256_file(path), expected);
+  };
+  REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
+  check_refused(folder / "pipe", "a pipe");
+  std::filesystem::create_symlink(folder / "pipe", folder / "link");
+  check_refused(folder / "link", "a pipe");
+  check_refused("/dev/null", "a device");
+  check_refused("/dev/zero", "a device");
+  check_refused(folder.path(), "a folder");
+
+  struct Socket {
+    int fd = ::socket(AF_UNIX, SOCK_STREAM, 0);
+    ~Socket() { ::close(fd); }
+  } const socket;
+  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+  const std::filesystem::path path = folder / "socket";
+  REQUIRE(path.native().copy(address.sun_path, sizeof address.sun_path - 1) == path.native().size());
+  REQUIRE(::bind(socket.fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
+  check_refused(path, "a socket");
 }
 
 TEST_CASE("file: writing replaces in one step and leaves nothing else behind") {
