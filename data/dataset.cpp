@@ -2,14 +2,13 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <limits>
 #include <set>
 #include <span>
 #include <string_view>
-#include <tuple>
 #include <utility>
 
+#include "data/wrong_folder.h"
 #include "engine/base/error.h"
 #include "engine/base/file.h"
 #include "engine/formats/text_lines.h"
@@ -102,18 +101,41 @@ Split read_split(const std::vector<fs::path>& files, const std::vector<LabelByte
   return split;
 }
 
-/// data_batch_*.bin, in the order of their numbers.
+/// Whether a name is that of a part of CIFAR-10's training data: "data_batch_1.bin", with no zero in front.
+bool names_batch(std::string_view name) {
+  constexpr std::string_view begin = "data_batch_", end = ".bin";
+  if (!name.starts_with(begin) || !name.ends_with(end) || name.size() <= begin.size() + end.size()) return false;
+  const std::string_view number = name.substr(begin.size(), name.size() - begin.size() - end.size());
+  return number.front() != '0' && number.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
+/// data_batch_1.bin, data_batch_2.bin, …, as many as there are. Throws UsageError where one is missing before the last,
+/// and for what may be another copy of one ("data_batch_1 (1).bin", "data_batch_1.bin.part"): record numbers count
+/// through the files, and with other files would name other pictures.
 std::vector<fs::path> find_batches(const fs::path& folder) {
-  std::vector<fs::path> batches;
+  std::set<std::string> found;
   for (const auto& entry : fs::directory_iterator(folder)) {
     const std::string name = entry.path().filename().string();
-    if (name.starts_with("data_batch_") && name.ends_with(".bin")) batches.push_back(entry.path());
+    const std::size_t batch = name.find("data_batch");
+    const bool hidden = name.starts_with('.');
+    if (batch != std::string::npos && name.find(".bin", batch) != std::string::npos && !hidden) found.insert(name);
   }
-  std::ranges::sort(batches, [](const fs::path& a, const fs::path& b) {
-    const std::size_t size_a = a.native().size();
-    const std::size_t size_b = b.native().size();
-    return std::tie(size_a, a) < std::tie(size_b, b);
-  });
+  std::vector<fs::path> batches;
+  const auto next = [&] { return fmt::format("data_batch_{}.bin", batches.size() + 1); };
+  while (found.erase(next()) != 0) batches.push_back(folder / next());
+  for (const std::string& name : found) {
+    if (names_batch(name)) continue;
+    throw UsageError(
+        fmt::format("{}: is no part of CIFAR-10, whose files are data_batch_1.bin, data_batch_2.bin, …; if it is "
+                    "another copy of one, removing it would be right, if it is a part, naming it so",
+                    (folder / name).string()));
+  }
+  if (!found.empty()) {
+    throw UsageError(
+        fmt::format("{}: holds {} but no {}; record numbers count through the files in their order, so none may "
+                    "be missing before the last",
+                    folder.string(), *found.begin(), next()));
+  }
   return batches;
 }
 
@@ -145,13 +167,16 @@ void read_cifar10(Dataset& data, const std::vector<fs::path>& batches) {
 
 Dataset read_recognised(const fs::path& folder) {
   if (!fs::exists(folder)) {
-    throw UsageError(
-        fmt::format("{}: there is no such folder; a data set's folder is expected (data/fetch_cifar100 "
-                    "downloads CIFAR-100, make_synthetic_data makes one)",
-                    folder.string()));
+    const std::string explained = recognise_wrong_folder(folder);
+    throw UsageError(fmt::format("{}: there is no such folder; {}", folder.string(),
+                                 explained.empty() ? "a data set's folder is expected (data/fetch_cifar100 downloads "
+                                                     "CIFAR-100, make_synthetic_data makes one)"
+                                                   : explained));
   }
   if (!fs::is_directory(folder)) {
-    throw UsageError(fmt::format("{}: is no folder; the folder with a data set's files is expected", folder.string()));
+    const std::string explained = recognise_wrong_folder(folder);
+    throw UsageError(fmt::format("{}: is no folder; {}", folder.string(),
+                                 explained.empty() ? "the folder with a data set's files is expected" : explained));
   }
   const bool train100 = fs::exists(folder / "train.bin");
   const bool test100 = fs::exists(folder / "test.bin");
@@ -172,10 +197,11 @@ Dataset read_recognised(const fs::path& folder) {
     if (test100) found = "test.bin but no train.bin";
     if (!batches.empty()) found = "data_batch_*.bin but no test_batch.bin";
     if (test10) found = "test_batch.bin but no data_batch_*.bin";
+    const std::string explained = recognise_wrong_folder(folder);
     throw UsageError(
         fmt::format("{}: holds no data set: looked for train.bin and test.bin (CIFAR-100, binary version) "
-                    "or data_batch_*.bin and test_batch.bin (CIFAR-10, binary version), found {}",
-                    folder.string(), found));
+                    "or data_batch_*.bin and test_batch.bin (CIFAR-10, binary version), found {}{}{}",
+                    folder.string(), found, explained.empty() ? "" : "; ", explained));
   }
   Dataset data;
   data.folder = folder;

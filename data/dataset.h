@@ -36,10 +36,11 @@ struct Dataset {
 };
 
 /// Reads a folder of CIFAR-100 binary files (train.bin, test.bin, fine_label_names.txt, coarse_label_names.txt; the
-/// name files optional: 100 and 20 classes) or CIFAR-10 binary files (data_batch_*.bin, test_batch.bin,
-/// batches.meta.txt optional: 10 classes), recognised by the files' names. Throws UsageError where the folder is
-/// missing or holds neither, Error for damaged files (size no multiple of 3074 or 3073 bytes, empty, label out of
-/// range), each naming the file, what was found and what is expected.
+/// name files optional: 100 and 20 classes) or CIFAR-10 binary files (data_batch_1.bin, data_batch_2.bin, … as many as
+/// there are, test_batch.bin, batches.meta.txt optional: 10 classes), recognised by the files' names. Throws UsageError
+/// where the folder is missing or holds neither, saying what it seems to be instead, and where a data_batch_N.bin is
+/// missing before the last or another copy of one lies beside; Error for damaged files (size no multiple of 3074 or
+/// 3073 bytes, empty, label out of range), each naming the file, what was found and what is expected.
 Dataset read_dataset(const std::filesystem::path& folder);
 
 }  // namespace nepenthe

@@ -2,10 +2,12 @@
 #include "data/dataset.h"
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <string>
 
+#include "data/wrong_folder.h"
 #include "engine/base/error.h"
 #include "engine/base/file.h"
 #include "shared_data.h"
@@ -86,21 +88,54 @@ TEST_CASE("dataset: names with a byte order mark, blank lines and comments; a '#
 
 TEST_CASE("dataset: CIFAR-10's layout, its files in the order of their numbers") {
   const TemporaryFolder folder;
-  write_file_atomically(folder / "data_batch_2.bin", record({2}));
-  write_file_atomically(folder / "data_batch_10.bin", record({9}));
-  write_file_atomically(folder / "data_batch_1.bin", record({1}));
+  std::string bytes;
+  std::vector<std::int32_t> labels;
+  for (int number = 1; number <= 11; ++number) {
+    labels.push_back(number % 10);
+    bytes += record({labels.back()});
+    write_file_atomically(folder / fmt::format("data_batch_{}.bin", number), record({labels.back()}));
+  }
   write_file_atomically(folder / "test_batch.bin", record({5}) + record({6}));
+  write_file_atomically(folder / "._data_batch_2.bin", "what macOS puts beside a file");
+  write_file_atomically(folder / "test_batch (1).bin", "read by nobody");
   const Dataset data = read_dataset(folder.path());
   CHECK(data.name == "CIFAR-10");
   CHECK(data.classes == 10);
   CHECK(data.class_names[3] == "3");
   CHECK(data.coarse_class_names.empty());
-  CHECK(data.train.labels == std::vector<std::int32_t>{1, 2, 9});
+  CHECK(data.train.labels == labels);
   CHECK(data.train.coarse_labels.empty());
   CHECK(data.train.pixels[3072] == 2);
-  const std::string bytes = record({1}) + record({2}) + record({9});
   CHECK(data.train.digest == sha256_hex(std::as_bytes(std::span(bytes))));
   CHECK(data.normalization.mean[0] == 0.4914F);
+}
+
+TEST_CASE("dataset: record numbers count through all of CIFAR-10's files, or nothing is read") {
+  const TemporaryFolder folder;
+  for (const char* name : {"data_batch_1.bin", "data_batch_2.bin", "test_batch.bin"}) {
+    write_file_atomically(folder / name, record({3}));
+  }
+  CHECK(read_dataset(folder.path()).train.count() == 2);  // fewer than five, but the first ones
+  SUBCASE("a gap") {
+    write_file_atomically(folder / "data_batch_4.bin", record({4}));
+    write_file_atomically(folder / "data_batch_5.bin", record({5}));
+    check_usage(folder.path(), "holds data_batch_4.bin but no data_batch_3.bin; record numbers count through");
+  }
+  SUBCASE("no beginning") {
+    std::filesystem::remove(folder / "data_batch_1.bin");
+    check_usage(folder.path(), "holds data_batch_2.bin but no data_batch_1.bin");
+  }
+  SUBCASE("another copy, or a part under another name") {
+    for (const char* name :
+         {"data_batch_1 (1).bin", "data_batch_1 copy.bin", "data_batch_2 - Copy.bin", "Copy of data_batch_1.bin",
+          "data_batch_01.bin", "data_batch_0.bin", "data_batch_.bin", "data_batch_3.bin.part", "data_batch_3.bin.1",
+          "data_batch_1(1).bin", "data_batch_2.bin~"}) {
+      CAPTURE(name);
+      write_file_atomically(folder / name, record({4}));
+      check_usage(folder.path(), fmt::format("{}: is no part of CIFAR-10, whose files are data_batch_1.bin", name));
+      std::filesystem::remove(folder / name);
+    }
+  }
 }
 
 TEST_CASE("dataset: a wrong folder is a wrong argument") {
@@ -117,6 +152,78 @@ TEST_CASE("dataset: a wrong folder is a wrong argument") {
   check_usage(folder.path(), "found test_batch.bin but no data_batch_*.bin");
   std::filesystem::rename(folder / "test_batch.bin", folder / "data_batch_1.bin");
   check_usage(folder.path(), "found data_batch_*.bin but no test_batch.bin");
+}
+
+TEST_CASE("dataset: what was given in place of a data set's folder is recognised") {
+  const TemporaryFolder folder;
+  const std::filesystem::path set = folder / "cifar-100-binary";
+  std::filesystem::create_directories(set);
+  const auto put = [&](const std::filesystem::path& path, const std::string& bytes = "x") {
+    std::filesystem::create_directories((folder.path() / path).parent_path());
+    write_file_atomically(folder.path() / path, bytes);
+  };
+  const std::string as_it_is = "the binary version is needed: data/fetch_cifar100 downloads CIFAR-100's";
+  SUBCASE("one level too high or too low, or one of its files") {
+    put("cifar-100-binary/train.bin", record({0, 0}));
+    put("cifar-100-binary/test.bin", record({0, 0}));
+    put("cifar-100-binary/inner/note.txt");
+    REQUIRE(read_dataset(set).train.count() == 1);
+    check_usage(folder.path(), fmt::format("found neither kind; a data set lies one level lower, in {}", set.string()));
+    const std::string higher = fmt::format("a data set lies one level higher, in {}", set.string());
+    check_usage(set / "inner", fmt::format("found neither kind; {}", higher));
+    check_usage(set / "inner" / "", higher);
+    check_usage(set / "nothing", fmt::format("there is no such folder; {}", higher));
+    check_usage(set / "train.bin", fmt::format("is no folder; {}", higher));
+  }
+  SUBCASE("CIFAR-10 one level too high") {
+    put("cifar-10-batches-bin/data_batch_1.bin", record({0}));
+    put("cifar-10-batches-bin/test_batch.bin", record({0}));
+    put("other/train.bin", record({0, 0}));
+    put("other/test.bin", record({0, 0}));
+    check_usage(folder.path(), fmt::format("a data set lies one level lower, in {} or {}",
+                                           (folder / "cifar-10-batches-bin").string(), (folder / "other").string()));
+  }
+  SUBCASE("the Python version") {
+    for (const char* name : {"train", "test", "meta", "file.txt~"}) put(std::filesystem::path("py") / name);
+    check_usage(folder / "py", fmt::format("it is the Python version; {}", as_it_is));
+    check_usage(folder / "py/train", fmt::format("py is the Python version; {}", as_it_is));
+    check_usage(folder.path(), fmt::format("py is the Python version; {}", as_it_is));
+    for (const char* name : {"data_batch_1", "batches.meta"}) put(std::filesystem::path("py10") / name);
+    check_usage(folder / "py10", "it is the Python version;");
+  }
+  SUBCASE("an archive") {
+    std::filesystem::remove(set);
+    put("cifar-100-binary.tar.gz");
+    const std::string unpack =
+        fmt::format("{0} is an archive: unpack it (tar -xf {0}), and", (folder / "cifar-100-binary.tar.gz").string());
+    check_usage(folder.path(), fmt::format("found neither kind; {}", unpack));
+    check_usage(set, fmt::format("there is no such folder; {}", unpack));
+    check_usage(folder / "cifar-100-binary.tar.gz", fmt::format("is no folder; {}", unpack));
+    put("zipped/cifar.ZIP");
+    check_usage(folder / "zipped", "cifar.ZIP is an archive: unpack it (unzip ");
+    put("python/cifar-100-python.tar.gz");
+    check_usage(folder / "python", "is the archive of the Python version; the binary version is needed");
+  }
+  SUBCASE("pictures as files") {
+    put("images/train/apple/0001.png");
+    put("images/train/apple/0002.png");
+    check_usage(folder / "images", fmt::format("it holds data in another form ({}); {}",
+                                               (folder / "images/train/apple/0001.png").string(), as_it_is));
+    check_usage(folder / "images/train", "it holds data in another form (");
+    put("hub/train-00000-of-00001.parquet");
+    check_usage(folder / "hub", "it holds data in another form (");
+  }
+  SUBCASE("nothing known") {
+    put("other/letter.txt");
+    NEPENTHE_CHECK_MESSAGE(UsageError, read_dataset(folder / "other"), "found neither kind");
+    CHECK(recognise_wrong_folder(folder / "other").empty());
+    CHECK(recognise_wrong_folder("").empty());
+    CHECK(recognise_wrong_folder("/").empty());
+  }
+  SUBCASE("by relative paths") {
+    CHECK(recognise_wrong_folder("no such name").empty());
+    CHECK(recognise_wrong_folder("./no such name/").empty());
+  }
 }
 
 TEST_CASE("dataset: damaged files name what was found and what is expected") {
@@ -171,7 +278,7 @@ TEST_CASE("dataset: damaged files name what was found and what is expected") {
   SUBCASE("a folder where a file belongs") {
     std::filesystem::remove(folder / "train.bin");
     std::filesystem::create_directory(folder / "train.bin");
-    check_error(folder, "train.bin: cannot read: Is a directory");
+    check_error(folder, "train.bin: is a folder; a file is expected");
   }
 }
 
