@@ -8,11 +8,9 @@
 
 namespace nepenthe::kernels {
 
-/// Between begin_range and end_range the issued work has a name; ranges do not overlap. Nothing happens on the CPU.
-inline void begin_range(CpuExec&, const char*) {}
+/// Between begin_range and end_range the issued work has a name; ranges do not overlap.
 void begin_range(CudaExec& exec, const char* name);
-inline void end_range(CpuExec&) {}
-void end_range(CudaExec& exec);
+void end_range(CudaExec& exec) noexcept;
 
 /// Milliseconds of device time and number of ranges, by name.
 struct RangeTime {

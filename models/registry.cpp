@@ -17,6 +17,7 @@ constexpr std::array cifar_depths{20, 32, 44, 56};
 
 std::vector<std::string> model_names() {
   std::vector<std::string> names;
+  names.reserve(cifar_depths.size());
   for (const int depth : cifar_depths) names.push_back(fmt::format("resnet{}", depth));
   return names;
 }

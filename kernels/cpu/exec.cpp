@@ -4,6 +4,7 @@
 #include <new>
 #include <stdexcept>
 
+#include <cpuid.h>
 #include <fmt/core.h>
 #include <omp.h>
 #include <sched.h>
@@ -44,6 +45,13 @@ void fix_isa_of_process(Isa isa) {
   fixed = isa;
 }
 
+/// What clang's __builtin_cpu_supports lacks of x86-64-v3; it knows the levels by name from version 18 on only.
+bool has_f16c_lzcnt_movbe() {
+  unsigned a = 0, b = 0, c = 0, d = 0, extended = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && __get_cpuid(0x80000001, &a, &b, &extended, &d) != 0 &&
+         (c & bit_F16C) != 0 && (c & bit_MOVBE) != 0 && (extended & bit_LZCNT) != 0;
+}
+
 int usable_processors() {
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof(set), &set) == 0) return CPU_COUNT(&set);
@@ -79,9 +87,15 @@ std::optional<Isa> isa_named(std::string_view text) {
 
 bool has(Isa isa) {
   switch (isa) {
-    case Isa::v2: return __builtin_cpu_supports("x86-64-v2");
-    case Isa::v3: return __builtin_cpu_supports("x86-64-v3");
-    case Isa::v4: return __builtin_cpu_supports("x86-64-v4");
+    case Isa::v2:
+      return __builtin_cpu_supports("ssse3") && __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt");
+    case Isa::v3:
+      return has(Isa::v2) && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+             __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") && has_f16c_lzcnt_movbe();
+    case Isa::v4:
+      return has(Isa::v3) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+             __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+             __builtin_cpu_supports("avx512vl");
   }
   return false;
 }

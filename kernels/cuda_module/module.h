@@ -28,11 +28,13 @@ namespace nepenthe::kernels {
 struct CudaModule {
   const char* stamp;  // NEPENTHE_MODULE_STAMP of the module's build: what follows is understood only where it is ours
   CudaExec (*open)(Precision precision);
+// NOLINTBEGIN(bugprone-macro-parentheses): types and lists of parameters bear none
 #define NEPENTHE_OPERATION(name, Operands) void (*name)(CudaExec&, const Operands&);
 #define NEPENTHE_TYPED_OPERATION(name, Operands)           \
   void (*name##_float)(CudaExec&, const Operands<float>&); \
   void (*name##_bf16)(CudaExec&, const Operands<bf16>&);
 #define NEPENTHE_FUNCTION(entry, Result, name, parameters, arguments) Result(*entry) parameters;
+// NOLINTEND(bugprone-macro-parentheses)
 #include "kernels/cuda_module/operations.inc"
 };
 

@@ -54,8 +54,7 @@ RocOrder::RocOrder(std::span<const double> members, std::span<const double> nonm
   if (std::ranges::any_of(distinct, [](double loss) { return std::isnan(loss); }))
     throw std::invalid_argument("[roc] a loss is NaN");
   std::ranges::sort(distinct);
-  const auto repeated = std::ranges::unique(distinct);
-  distinct.erase(repeated.begin(), repeated.end());
+  distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
   member_group_ = groups_of(members, distinct);
   nonmember_group_ = groups_of(nonmembers, distinct);
   member_count_ = count(member_group_, distinct.size());

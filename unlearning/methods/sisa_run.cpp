@@ -278,7 +278,7 @@ void SisaRun::forget(const std::vector<std::int32_t>& ids, const Json& request) 
   } else {
     std::vector<std::int32_t> in_order = ids;
     std::ranges::sort(in_order);
-    in_order.erase(std::ranges::unique(in_order).begin(), in_order.end());
+    in_order.erase(std::unique(in_order.begin(), in_order.end()), in_order.end());
     adopt(forgotten());
     record({{"event", "forget"},
             {"request", request},
