@@ -13,6 +13,7 @@
 #include "engine/prediction.h"
 #include "engine/step_profile.h"
 #include "engine/training.h"
+#include "kernels/libraries.h"
 #include "models/registry.h"
 #include "tools/common/made_up.h"
 #include "tools/common/options.h"
@@ -83,6 +84,9 @@ int main(int argc, char** argv) {
   return program.run(argc, argv, [&] {
     constexpr int classes = 100;
     Device& device = program.device();
+    auto* cpu = std::get_if<kernels::CpuExec>(&device.exec());
+    const std::string convolutions = cpu != nullptr ? kernels::onednn_convolutions(*cpu) : "cuDNN";
+    fmt::print("{}, {}\n", device.description(), convolutions);
     if (group == 0) group = device.waits_for_results() ? 100 : 1;
     ModelState state(device, make_architecture(model, classes));
     state.initialize({.seed = program.seed(), .purpose = purpose::initialization});
@@ -126,6 +130,7 @@ int main(int argc, char** argv) {
                                  {"peak_memory_bytes", peak},
                                  {"launches", launches},
                                  {"steps_in_a_group", group},
+                                 {"convolutions", convolutions},
                                  {"conv_algorithms_digest", digest(device.given_conv_algorithms())}};
   });
 }

@@ -15,7 +15,6 @@
 #include "kernels/cpu/thread_team.h"
 #include "kernels/cpu_exec.h"
 #include "kernels/layout.h"
-#include "kernels/libraries.h"
 
 namespace nepenthe::kernels {
 namespace {
@@ -137,11 +136,6 @@ CpuExec::CpuExec(int threads, std::optional<Isa> isa)
 CpuExec::~CpuExec() = default;
 CpuExec::CpuExec(CpuExec&&) noexcept = default;
 CpuExec& CpuExec::operator=(CpuExec&&) noexcept = default;
-
-std::string onednn_version() {
-  const dnnl_version_t* version = dnnl_version();
-  return fmt::format("{}.{}.{}", version->major, version->minor, version->patch);
-}
 
 std::string CpuExec::description() const { return fmt::format("CPU ({}, {})", processor_name(), name(isa_)); }
 

@@ -5,7 +5,9 @@
 #include <fmt/core.h>
 #include <omp.h>
 
+#include "kernels/cpu/onednn_version.h"
 #include "kernels/layout.h"
+#include "kernels/libraries.h"
 
 namespace nepenthe::kernels {
 namespace {
@@ -15,11 +17,6 @@ using dnnl::memory;
 
 constexpr auto f32 = memory::data_type::f32;
 
-struct Descriptors {
-  memory::desc input, weights, output;  // weights: any
-  memory::dims strides, padding_before, padding_after;
-};
-
 memory::format_tag activation_format(const CpuExec& exec, int channels) {
   switch (channel_block(exec, channels)) {
     case 16: return memory::format_tag::nChw16c;
@@ -28,7 +25,7 @@ memory::format_tag activation_format(const CpuExec& exec, int channels) {
   }
 }
 
-Descriptors descriptors(const CpuExec& exec, const Conv2dShape& s) {
+ConvDescription description(const CpuExec& exec, const Conv2dShape& s) {
   return {.input = {{s.n, s.c, s.h, s.w}, f32, activation_format(exec, s.c)},
           .weights = {{s.out_c, s.c, s.kernel, s.kernel}, f32, memory::format_tag::any},
           .output = {{s.n, s.out_c, s.out_h(), s.out_w()}, f32, activation_format(exec, s.out_c)},
@@ -43,14 +40,6 @@ bool suits_winograd(const CpuExec& exec, const Conv2dShape& s) {
          s.out_c % 16 == 0;
 }
 
-dnnl::convolution_forward::primitive_desc forward_descriptor(const dnnl::engine& engine, const Descriptors& d,
-                                                             algorithm method, const dnnl::primitive_attr& attributes) {
-  return {{dnnl::prop_kind::forward_training, method, d.input, d.weights, d.output, d.strides, d.padding_before,
-           d.padding_after},
-          attributes,
-          engine};
-}
-
 std::size_t aligned_floats(const memory::desc& desc) { return (desc.get_size() / sizeof(float) + 16) / 16 * 16; }
 
 template <class Primitive, class Descriptor>
@@ -62,24 +51,34 @@ void adopt(ConvPlan& plan, const Descriptor& descriptor, const memory::desc& wei
   plan.implementation = descriptor.impl_info_str();
 }
 
-void make_primitive(ConvPlan& plan, const dnnl::engine& engine, ConvKind kind, const Descriptors& d, algorithm method) {
+void make_primitive(ConvPlan& plan, const dnnl::engine& engine, ConvKind kind, const ConvDescription& d,
+                    algorithm method) {
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-  const auto forward = forward_descriptor(engine, d, method, attributes);
+  const auto forward = forward_descriptor(engine, method, d, attributes);
   switch (kind) {
     case ConvKind::forward: return adopt<dnnl::convolution_forward>(plan, forward, forward.weights_desc());
     case ConvKind::backward_data: {
-      const dnnl::convolution_backward_data::primitive_desc backward(
-          {method, d.input, d.weights, d.output, d.strides, d.padding_before, d.padding_after}, attributes, engine,
-          forward);
-      return adopt<dnnl::convolution_backward_data>(plan, backward, backward.weights_desc());
+      using Backward = dnnl::convolution_backward_data;
+      const auto backward = backward_descriptor<Backward>(engine, method, d, attributes, forward);
+      return adopt<Backward>(plan, backward, backward.weights_desc());
     }
     case ConvKind::backward_weights: {
-      const dnnl::convolution_backward_weights::primitive_desc backward(
-          {method, d.input, d.weights, d.output, d.strides, d.padding_before, d.padding_after}, attributes, engine,
-          forward);
-      return adopt<dnnl::convolution_backward_weights>(plan, backward, backward.diff_weights_desc());
+      using Backward = dnnl::convolution_backward_weights;
+      const auto backward = backward_descriptor<Backward>(engine, method, d, attributes, forward);
+      return adopt<Backward>(plan, backward, backward.diff_weights_desc());
     }
+  }
+}
+
+/// False where the library has no Winograd's algorithm for it.
+bool make_winograd_primitive(ConvPlan& plan, const dnnl::engine& engine, ConvKind kind, const ConvDescription& d) {
+  try {
+    make_primitive(plan, engine, kind, d, algorithm::convolution_winograd);
+    return true;
+  } catch (const dnnl::error& error) {
+    if (error.status != dnnl_unimplemented) throw;
+    return false;
   }
 }
 
@@ -87,17 +86,10 @@ ConvPlan make_plan(const CpuExec& exec, const dnnl::engine& engine, ConvKind kin
   // oneDNN plans for as many threads as OpenMP would give it here. The plans are for one, whoever calls.
   omp_set_num_threads(1);
   ConvPlan plan;
-  const Descriptors d = descriptors(exec, shape);
-  bool made = false;
-  if (suits_winograd(exec, shape)) {
-    try {
-      make_primitive(plan, engine, kind, d, algorithm::convolution_winograd);
-      made = true;
-    } catch (const dnnl::error& error) {
-      if (error.status != dnnl_unimplemented) throw;
-    }
+  const ConvDescription d = description(exec, shape);
+  if (!suits_winograd(exec, shape) || !make_winograd_primitive(plan, engine, kind, d)) {
+    make_primitive(plan, engine, kind, d, algorithm::convolution_direct);
   }
-  if (!made) make_primitive(plan, engine, kind, d, algorithm::convolution_direct);
 
   const memory::desc plain({shape.out_c, shape.c, shape.kernel, shape.kernel}, f32, memory::format_tag::ohwi);
   plan.plain = memory(plain, engine, nullptr);
@@ -144,6 +136,22 @@ ConvPlan& OneDnn::plan(const CpuExec& exec, ConvKind kind, const Conv2dShape& sh
   const std::pair key(kind, shape);
   if (const auto found = plans.find(key); found != plans.end()) return found->second;
   return plans.emplace(key, make_plan(exec, engine, kind, shape)).first->second;
+}
+
+std::string onednn_version() {
+  const dnnl_version_t* version = dnnl_version();
+  return fmt::format("{}.{}.{}", version->major, version->minor, version->patch);
+}
+
+std::string onednn_convolutions(CpuExec& exec) {
+  // The second stage of CIFAR's ResNets.
+  const Conv2dShape shape{.n = 8, .h = 16, .w = 16, .c = 32, .out_c = 32, .kernel = 3, .stride = 1, .padding = 1};
+  std::string methods = "direct convolutions";
+  if (suits_winograd(exec, shape)) {
+    const std::string& name = exec.onednn().plan(exec, ConvKind::forward, shape).implementation;
+    methods += name.find("wino") != std::string::npos ? " and Winograd's" : "; Winograd's algorithm is not offered";
+  }
+  return fmt::format("oneDNN {}: {}", onednn_version(), methods);
 }
 
 }  // namespace nepenthe::kernels

@@ -6,6 +6,7 @@
 #include "kernels/conv_algorithms.h"
 #include "kernels/cpu/chunks.h"
 #include "kernels/cpu/onednn.h"
+#include "kernels/libraries.h"
 #include "reference/conv2d.h"
 #include "tests/cases/conv2d.h"
 
@@ -184,6 +185,21 @@ TEST_CASE("conv2d: engines are recorded, and those of a record are taken") {
   wrong.begin()->second.index = 1 << 20;
   kernels::use_conv_algorithms(misled, wrong);
   CHECK_THROWS_AS(convolved(misled), std::runtime_error);
+}
+
+TEST_CASE("conv2d: whether oneDNN offers Winograd's algorithm is told as its primitives have it" *
+          doctest::skip(emulated)) {
+  CpuExec& exec = exec_with(1);
+  bool winograd = false;
+  for (const Conv2dShape& s : cases::of_network(cases::conv2d, 8)) {
+    winograd =
+        winograd || exec.onednn().plan(exec, ConvKind::forward, s).implementation.find("wino") != std::string::npos;
+  }
+  const std::string told = kernels::onednn_convolutions(exec);
+  CAPTURE(told);
+  CHECK(told.starts_with("oneDNN " + kernels::onednn_version() + ": direct convolutions"));
+  CHECK(told.ends_with("and Winograd's") == winograd);
+  CHECK(told.ends_with("; Winograd's algorithm is not offered") == (exec.isa() == kernels::Isa::v4 && !winograd));
 }
 
 TEST_CASE("conv2d: the shapes of residual networks run on generated code, whole chunks and rests" *

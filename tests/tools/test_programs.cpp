@@ -146,7 +146,9 @@ TEST_CASE("results as JSON") {
   CHECK(
       world().run("bench_step --model resnet20 --batch 4 --steps 3 --warmup 1 --json result.json --quiet").exit_code ==
       0);
-  CHECK(nlohmann::json::parse(slurp(world().root / "result.json")).at("bench").at("step_ms").at("median") > 0);
+  const auto bench = nlohmann::json::parse(slurp(world().root / "result.json")).at("bench");
+  CHECK(bench.at("step_ms").at("median") > 0);
+  CHECK(bench.at("convolutions").get<std::string>().starts_with("oneDNN "));
   fs::remove(world().root / "result.json");
 }
 
