@@ -139,12 +139,19 @@ std::vector<fs::path> find_batches(const fs::path& folder) {
   return batches;
 }
 
+/// The data set's own name where its classes are those, of which the first and the last are given.
+std::string name_by_classes(const std::string& own, const std::vector<std::string>& class_names, std::size_t count,
+                            std::string_view first, std::string_view last) {
+  const bool itself = class_names.size() == count && class_names.front() == first && class_names.back() == last;
+  return itself ? own : fmt::format("data in {}'s layout", own);
+}
+
 void read_cifar100(Dataset& data) {
-  data.name = "CIFAR-100";
   data.normalization = cifar100_normalization;
   const fs::path fine = data.folder / "fine_label_names.txt";
   const fs::path coarse = data.folder / "coarse_label_names.txt";
   data.class_names = read_names(fine, 100);
+  data.name = name_by_classes("CIFAR-100", data.class_names, 100, "apple", "worm");
   data.coarse_class_names = read_names(coarse, 20);
   const std::size_t classes = data.class_names.size();
   const std::size_t coarse_classes = data.coarse_class_names.size();
@@ -155,10 +162,10 @@ void read_cifar100(Dataset& data) {
 }
 
 void read_cifar10(Dataset& data, const std::vector<fs::path>& batches) {
-  data.name = "CIFAR-10";
   data.normalization = cifar10_normalization;
   const fs::path names = data.folder / "batches.meta.txt";
   data.class_names = read_names(names, 10);
+  data.name = name_by_classes("CIFAR-10", data.class_names, 10, "airplane", "truck");
   const std::size_t classes = data.class_names.size();
   const std::vector<LabelByte> labels = {{0, classes, "label", limit_of(names, classes)}};
   data.train = read_split(batches, labels);

@@ -26,7 +26,7 @@ struct Split {
 };
 
 struct Dataset {
-  std::string name;  // "CIFAR-100" or "CIFAR-10" (also for made data in their layout)
+  std::string name;  // "CIFAR-100" or "CIFAR-10" by its class names, else "data in CIFAR-100's layout"
   std::filesystem::path folder;
   int classes = 0;
   std::vector<std::string> class_names;         // (classes); "0", "1", … without a names file

@@ -48,7 +48,7 @@ TEST_CASE("dataset: CIFAR-100's layout") {
   const TemporaryFolder folder;
   write_cifar100(folder);
   const Dataset data = read_dataset(folder.path());
-  CHECK(data.name == "CIFAR-100");
+  CHECK(data.name == "data in CIFAR-100's layout");
   CHECK(data.folder == folder.path());
   CHECK(data.classes == 3);
   CHECK(data.class_names == std::vector<std::string>{"apple", "bear", "cup"});
@@ -86,6 +86,17 @@ TEST_CASE("dataset: names with a byte order mark, blank lines and comments; a '#
   check_error(folder, "fine_label_names.txt: is text in UTF-16");
 }
 
+TEST_CASE("dataset: called CIFAR-10 by its class names alone") {
+  const TemporaryFolder folder;
+  write_file_atomically(folder / "data_batch_1.bin", record({1}));
+  write_file_atomically(folder / "test_batch.bin", record({5}));
+  const std::string names = "airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\n";
+  write_file_atomically(folder / "batches.meta.txt", names + "truck\n");
+  CHECK(read_dataset(folder.path()).name == "CIFAR-10");
+  write_file_atomically(folder / "batches.meta.txt", names + "tram\n");
+  CHECK(read_dataset(folder.path()).name == "data in CIFAR-10's layout");
+}
+
 TEST_CASE("dataset: CIFAR-10's layout, its files in the order of their numbers") {
   const TemporaryFolder folder;
   std::string bytes;
@@ -99,7 +110,7 @@ TEST_CASE("dataset: CIFAR-10's layout, its files in the order of their numbers")
   write_file_atomically(folder / "._data_batch_2.bin", "what macOS puts beside a file");
   write_file_atomically(folder / "test_batch (1).bin", "read by nobody");
   const Dataset data = read_dataset(folder.path());
-  CHECK(data.name == "CIFAR-10");
+  CHECK(data.name == "data in CIFAR-10's layout");
   CHECK(data.classes == 10);
   CHECK(data.class_names[3] == "3");
   CHECK(data.coarse_class_names.empty());
@@ -285,6 +296,7 @@ TEST_CASE("dataset: damaged files name what was found and what is expected") {
 TEST_CASE("dataset: the real CIFAR-100 and CIFAR-10") {
   if (const auto path = shared_data("cifar-100-binary")) {
     const Dataset data = read_dataset(*path);
+    CHECK(data.name == "CIFAR-100");
     CHECK(data.classes == 100);
     CHECK(data.coarse_class_names.size() == 20);
     CHECK(data.train.count() == 50'000);

@@ -15,10 +15,11 @@
 using namespace nepenthe;
 using namespace nepenthe::tests;
 
-TEST_CASE("synthetic: reads as CIFAR-100, balanced, with telling names") {
+TEST_CASE("synthetic: reads in CIFAR-100's layout, balanced, with telling names") {
   const TemporaryFolder folder;
   write_synthetic(folder / "new/data", 60, 24, 12, 1);
   const Dataset data = read_dataset(folder / "new/data");
+  CHECK(data.name == "data in CIFAR-100's layout");
   CHECK(data.classes == 12);
   CHECK(data.train.count() == 60);
   CHECK(data.test.count() == 24);
