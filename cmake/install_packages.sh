@@ -1,27 +1,29 @@
-# Sourced by ./quickstart and ./run_tests: installs the Debian/Ubuntu packages named as arguments that are missing, or
-# names them where this user may not.
+# Sourced by ./quickstart and ./run_tests: installs the Debian/Ubuntu packages named as arguments that are missing. Where this
+# user may not, it names them, and goes on where CMake is there to say which of them are needed indeed.
 install_packages() {
   local missing=() package
   for package in "$@"; do
-    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
+    [[ $(dpkg-query -W -f='${Status}' "$package" 2>/dev/null) == *'install ok installed'* ]] || missing+=("$package")
   done
   [ ${#missing[@]} -eq 0 ] && return 0
   local sudo=()
   if [ "$(id -u)" -ne 0 ]; then
     if ! command -v sudo >/dev/null || ! { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
-      printf 'error: these packages are needed and may not be installed here: %s\n' "${missing[*]}" >&2
+      local verdict=error
+      ! { command -v cmake && command -v ninja; } >/dev/null || verdict=note
+      printf '%s: these packages are not installed, and this user may not install them: %s\n' $verdict "${missing[*]}" >&2
       printf 'someone who may can run: apt-get install --no-install-recommends %s\n' "${missing[*]}" >&2
-      return 1
+      [ $verdict = note ]
+      return
     fi
     sudo=(sudo)
   fi
   printf 'installing: %s\n' "${missing[*]}"
   "${sudo[@]}" apt-get update -qq &&
-    DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null ||
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null ||
     { printf 'error: apt-get could not install: %s\n' "${missing[*]}" >&2; return 1; }
 }
 
-# oneDNN's CMake package looks for OpenCL's headers.
 build_packages=(g++ cmake ninja-build libdnnl-dev ocl-icd-opencl-dev libfmt-dev nlohmann-json3-dev libcli11-dev libssl-dev
                 zlib1g-dev libminizip-dev)
 test_packages=(doctest-dev)

@@ -17,8 +17,8 @@ inline dnnl::convolution_forward::primitive_desc forward_descriptor(const dnnl::
                                                                     const dnnl::primitive_attr& attributes) {
   constexpr auto training = dnnl::prop_kind::forward_training;
 #if DNNL_VERSION_MAJOR >= 3
-  return {engine,    training,         algorithm,       d.input,   d.weights, d.output,
-          d.strides, d.padding_before, d.padding_after, attributes};
+  return {engine,   training,  algorithm,        d.input,         d.weights,
+          d.output, d.strides, d.padding_before, d.padding_after, attributes};
 #else
   return {{training, algorithm, d.input, d.weights, d.output, d.strides, d.padding_before, d.padding_after},
           attributes,
