@@ -1,9 +1,11 @@
 // A data set in host memory, as read from the CIFAR binary files.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/normalization.h"
@@ -24,6 +26,10 @@ struct Split {
   std::string digest;                       // SHA-256 (hex) over the bytes of its files, in order
   int count() const { return static_cast<int>(labels.size()); }
 };
+
+/// Names of a data set's files.
+inline constexpr std::array<std::string_view, 4> dataset_file_names{"*.bin", "fine_label_names.txt",
+                                                                    "coarse_label_names.txt", "batches.meta.txt"};
 
 struct Dataset {
   std::string name;  // "CIFAR-100" or "CIFAR-10" by its class names, else "data in CIFAR-100's layout"

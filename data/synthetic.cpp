@@ -13,6 +13,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/file.h"
+#include "engine/base/in_the_making.h"
 #include "engine/base/random.h"
 
 namespace nepenthe {
@@ -289,12 +290,9 @@ void write_synthetic(const std::filesystem::path& folder, int train, int test, i
   if (classes < 2 || classes > most_synthetic_classes) {
     throw UsageError(fmt::format("[synthetic] {} classes; 2 to {} are expected", classes, most_synthetic_classes));
   }
-  std::error_code problem;
-  const bool folder_is_new = std::filesystem::create_directories(folder, problem);
-  if (problem) throw Error(fmt::format("{}: cannot make the folder: {}", folder.string(), problem.message()));
-  constexpr std::array names{"train.bin", "test.bin", "fine_label_names.txt", "coarse_label_names.txt"};
-  for (const char* name : names) {
-    if (std::filesystem::exists(std::filesystem::symlink_status(folder / name, problem))) {
+  for (const std::string_view name : synthetic_file_names) {
+    std::error_code unknown;
+    if (std::filesystem::exists(std::filesystem::symlink_status(folder / name, unknown))) {
       throw UsageError(
           fmt::format("{}: exists already and is not overwritten; name an empty folder", (folder / name).string()));
     }
@@ -306,16 +304,13 @@ void write_synthetic(const std::filesystem::path& folder, int train, int test, i
     fine_names += fmt::format("{} {}\n", colours[static_cast<std::size_t>(fine % colour_count)], coarse);
     if (fine % colour_count == 0) coarse_names += coarse + "\n";
   }
-  try {
-    write_file_atomically(folder / "fine_label_names.txt", fine_names);
-    write_file_atomically(folder / "coarse_label_names.txt", coarse_names);
-    write_file_atomically(folder / "test.bin", draw_split(seed, 1, test, classes));
-    write_file_atomically(folder / "train.bin", draw_split(seed, 0, train, classes));
-  } catch (...) {  // part of a data set would be mistaken for one
-    for (const char* name : names) std::filesystem::remove(folder / name, problem);
-    if (folder_is_new) std::filesystem::remove(folder, problem);
-    throw;
-  }
+  // Part of a data set would be mistaken for one.
+  FolderInTheMaking making(folder);
+  write_file_atomically(making.path() / "fine_label_names.txt", fine_names);
+  write_file_atomically(making.path() / "coarse_label_names.txt", coarse_names);
+  write_file_atomically(making.path() / "test.bin", draw_split(seed, 1, test, classes));
+  write_file_atomically(making.path() / "train.bin", draw_split(seed, 0, train, classes));
+  making.keep();
 }
 
 }  // namespace nepenthe

@@ -1,16 +1,22 @@
 // A made data set in CIFAR-100's binary layout, for tests and for trying the study where no download is possible.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
+#include <string_view>
 
 namespace nepenthe {
 
 inline constexpr int most_synthetic_classes = 250;  // 10 shapes × 5 textures × 5 colours
 
+inline constexpr std::array<std::string_view, 4> synthetic_file_names{"train.bin", "test.bin", "fine_label_names.txt",
+                                                                      "coarse_label_names.txt"};
+
 /// Draws `train` and `test` pictures of `classes` classes and writes train.bin, test.bin, fine_label_names.txt and
-/// coarse_label_names.txt into `folder`, which is made where it is missing. The same bytes for the same arguments on
-/// any machine (whole numbers only); picture i of a split depends on (seed, split, i, classes) alone.
+/// coarse_label_names.txt into `folder`, which is made where it is missing: all of them or, where writing fails, none.
+/// The same bytes for the same arguments on any machine (whole numbers only); picture i of a split depends on (seed,
+/// split, i, classes) alone.
 ///
 /// A class is a shape with a texture in a colour ("red striped triangle"); five classes that differ only in colour
 /// share a coarse class ("striped triangle"). The object is drawn at a random place, size, angle and proportion, over a

@@ -6,13 +6,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
-#include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <system_error>
 #include <utility>
 
 #include "engine/base/error.h"
+#include "engine/base/in_the_making.h"
 
 namespace nepenthe {
 
@@ -36,22 +38,6 @@ class Descriptor {
 
  private:
   int fd_;
-};
-
-class TemporaryFile {
- public:
-  explicit TemporaryFile(std::filesystem::path path) : path_(std::move(path)) {}
-  ~TemporaryFile() {
-    if (!kept_) ::unlink(path_.c_str());
-  }
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
-  const std::filesystem::path& path() const { return path_; }
-  void keep() { kept_ = true; }
-
- private:
-  std::filesystem::path path_;
-  bool kept_ = false;
 };
 
 /// What there is in place of a file that can be read from its beginning to its end; empty for one that can.
@@ -88,9 +74,9 @@ std::size_t read_some(const Descriptor& file, const std::filesystem::path& path,
   }
 }
 
-void write_all(const Descriptor& file, const std::filesystem::path& path, std::span<const std::byte> bytes) {
+void write_all(int file, const std::filesystem::path& path, std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
-    const ssize_t written = ::write(file.get(), bytes.data(), bytes.size());
+    const ssize_t written = ::write(file, bytes.data(), bytes.size());
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) fail(path, "write", errno);
     bytes = bytes.subspan(static_cast<std::size_t>(written));
@@ -140,7 +126,7 @@ void write_file_atomically(const std::filesystem::path& path, std::span<const st
   if (exists && !S_ISREG(status.st_mode)) {
     Descriptor device(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
     if (device.get() < 0) fail(path, "open for writing", errno);
-    write_all(device, path, bytes);
+    write_all(device.get(), path, bytes);
     if (!device.close()) fail(path, "write", errno);
     return;
   }
@@ -148,23 +134,44 @@ void write_file_atomically(const std::filesystem::path& path, std::span<const st
   std::error_code no_target;
   const std::filesystem::path resolved = exists ? std::filesystem::canonical(path, no_target) : path;
   const std::filesystem::path target = no_target || resolved.empty() ? path : resolved;
-  const std::filesystem::path folder = target.has_parent_path() ? target.parent_path() : std::filesystem::path(".");
-  static std::atomic<unsigned> serial = 0;
-  const std::string name = fmt::format(".{}.{}-{}.tmp", target.filename().string(), ::getpid(), serial++);
-  Descriptor file(::open((folder / name).c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666));
-  if (file.get() < 0) fail(path, "create a temporary file beside", errno);
-  TemporaryFile temporary(folder / name);
-  if (exists) (void)::fchmod(file.get(), status.st_mode & 07777);
-  write_all(file, path, bytes);
-  if (::fsync(file.get()) != 0) fail(path, "write", errno);
-  if (!file.close()) fail(path, "write", errno);
-  if (::rename(temporary.path().c_str(), target.c_str()) != 0) fail(path, "replace", errno);
-  temporary.keep();
-  sync_folder(folder);
+  FileInTheMaking making(target);
+  if (exists) (void)::fchmod(making.descriptor(), status.st_mode & 07777);
+  write_all(making.descriptor(), path, bytes);
+  if (::fsync(making.descriptor()) != 0) fail(path, "write", errno);
+  if (!making.become_target()) fail(path, "replace", errno);
+  sync_folder(target.has_parent_path() ? target.parent_path() : std::filesystem::path("."));
 }
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view text) {
   write_file_atomically(path, std::as_bytes(std::span(text)));
+}
+
+std::vector<std::filesystem::directory_entry> list_folder(const std::filesystem::path& folder) {
+  std::vector<std::filesystem::directory_entry> entries;
+  std::error_code problem;
+  std::filesystem::directory_iterator at(folder, problem);
+  for (; !problem && at != std::filesystem::directory_iterator(); at.increment(problem)) entries.push_back(*at);
+  if (problem) throw Error(fmt::format("{}: cannot list the folder: {}", folder.string(), problem.message()));
+  std::ranges::sort(entries);
+  return entries;
+}
+
+bool is_there(const std::filesystem::path& path) {
+  struct stat status = {};
+  if (::stat(path.c_str(), &status) == 0) return true;
+  if (errno != ENOENT && errno != ENOTDIR) fail(path, "look at it", errno);
+  return false;
+}
+
+void make_folder(const std::filesystem::path& folder) {
+  struct stat status = {};
+  if (::mkdir(folder.c_str(), 0777) == 0) return;
+  const int error = errno;
+  if (::stat(folder.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) fail(folder, "make the folder", error);
+}
+
+void remove_file(const std::filesystem::path& path) {
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) fail(path, "remove", errno);
 }
 
 struct Sha256::State {

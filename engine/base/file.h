@@ -28,6 +28,13 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view t
 /// Makes what was created, renamed or removed in a folder durable. Throws Error with the path and the system's reason.
 void sync_folder(const std::filesystem::path& folder);
 
+/// Whether something is there, at the end of links; makes a folder, which may be there already; what is in a folder, by
+/// name; removing a file, which may be missing. Throw Error with the path and the system's reason.
+bool is_there(const std::filesystem::path& path);
+void make_folder(const std::filesystem::path& folder);
+std::vector<std::filesystem::directory_entry> list_folder(const std::filesystem::path& folder);
+void remove_file(const std::filesystem::path& path);
+
 /// SHA-256 of bytes that come in parts.
 class Sha256 {
  public:
