@@ -4,11 +4,14 @@
 
 #include <cmath>
 #include <initializer_list>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <numbers>
 #include <string_view>
 
 #include "engine/base/error.h"
+#include "engine/base/file.h"
+#include "engine/formats/json_fields.h"
 
 namespace nepenthe {
 
@@ -55,31 +58,32 @@ namespace {
 /// The one of `all` that has the name under `key`.
 template <class Kind>
 Kind named(const nlohmann::ordered_json& json, const char* key, std::initializer_list<Kind> all) {
-  const auto text = json.at(key).get<std::string>();
+  const std::string wanted = text(json, key);
   for (const Kind kind : all) {
-    if (name(kind) == text) return kind;
+    if (name(kind) == wanted) return kind;
   }
-  throw Error(fmt::format("a recipe is damaged: there is no {} \"{}\"", key, text));
+  throw Error(fmt::format("there is no {} \"{}\"", key, printable(wanted)));
 }
 
 }  // namespace
 
 Recipe recipe_from_json(const nlohmann::ordered_json& json) {
+  constexpr int most = std::numeric_limits<int>::max();
   try {
     Recipe recipe;
-    json.at("epochs").get_to(recipe.epochs);
-    json.at("batch").get_to(recipe.batch);
+    recipe.epochs = static_cast<int>(whole_number(json, "epochs", 1, most));
+    recipe.batch = static_cast<int>(whole_number(json, "batch", 1, most));
     recipe.optimizer = named(json, "optimizer", {OptimizerKind::sgd, OptimizerKind::adam});
-    json.at("lr").get_to(recipe.lr);
-    if (!json.at("fc_lr").is_null()) recipe.fc_lr = json.at("fc_lr").get<double>();
-    json.at("momentum").get_to(recipe.momentum);
-    json.at("nesterov").get_to(recipe.nesterov);
-    json.at("dampening").get_to(recipe.dampening);
-    json.at("weight_decay").get_to(recipe.weight_decay);
+    recipe.lr = number(json, "lr");
+    if (!member(json, "fc_lr").is_null()) recipe.fc_lr = number(json, "fc_lr");
+    recipe.momentum = number(json, "momentum");
+    recipe.nesterov = truth(json, "nesterov");
+    recipe.dampening = number(json, "dampening");
+    recipe.weight_decay = number(json, "weight_decay");
     recipe.schedule = named(json, "schedule", {Schedule::constant, Schedule::cosine});
-    json.at("augment").get_to(recipe.augment);
+    recipe.augment = truth(json, "augment");
     return recipe;
-  } catch (const nlohmann::json::exception& error) {
+  } catch (const Error& error) {
     throw Error(fmt::format("a recipe is damaged: {}", error.what()));
   }
 }

@@ -27,6 +27,16 @@ StateDict parse_torch_checkpoint(std::span<const std::byte> file, std::string_vi
 /// file is neither.
 StateDict read_weights(const std::filesystem::path& path);
 
+/// The format that a file of weights is written in: its ending says it.
+enum class WeightsFormat { safetensors, torch };
+
+/// .safetensors, or .pt and .pth. Throws UsageError, naming those, for other endings.
+WeightsFormat weights_format(const std::filesystem::path& path);
+
+/// Writes weights in that format, in one step as write_file_atomically does: safetensors with metadata and a digest of
+/// its contents, a PyTorch checkpoint without. Throws UsageError as weights_format, Error as the writers do.
+void write_weights(const std::filesystem::path& path, StateDict state);
+
 /// The bytes of a checkpoint that torch.load, also with weights_only=True, reads as an OrderedDict of the tensors in
 /// their order: nothing compressed, every tensor with a storage of its own, aligned to 64 bytes as PyTorch does. Equal
 /// for equal entries; the metadata have no place in it. Throws Error for a doubled name or one that is no UTF-8, more

@@ -15,6 +15,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/file.h"
+#include "engine/formats/content_digest.h"
 #include "engine/formats/text_lines.h"
 #include "engine/formats/torch_checkpoint.h"
 
@@ -244,6 +245,22 @@ std::vector<std::byte> serialize_torch_checkpoint(const StateDict& state) {
 
 void write_torch_checkpoint(const std::filesystem::path& path, const StateDict& state) {
   write_file_atomically(path, serialize_torch_checkpoint(state));
+}
+
+WeightsFormat weights_format(const std::filesystem::path& path) {
+  const std::string ending = path.extension().string();
+  if (ending == ".safetensors") return WeightsFormat::safetensors;
+  if (ending == ".pt" || ending == ".pth") return WeightsFormat::torch;
+  throw UsageError(
+      fmt::format("{}: its ending says what to write: .safetensors, .pt or .pth would be right", path.string()));
+}
+
+void write_weights(const std::filesystem::path& path, StateDict state) {
+  if (weights_format(path) == WeightsFormat::torch) {
+    write_torch_checkpoint(path, state);
+  } else {
+    write_with_digest(path, std::move(state));
+  }
 }
 
 }  // namespace nepenthe
