@@ -6,13 +6,18 @@
 
 #include "engine/base/error.h"
 #include "engine/base/file.h"
+#include "engine/base/in_the_making.h"
 #include "engine/formats/content_digest.h"
+#include "engine/formats/json_fields.h"
 #include "engine/formats/safetensors.h"
+#include "engine/formats/torch_checkpoint.h"
+#include "kernels/libraries.h"
 #include "models/registry.h"
 #include "models/weights.h"
 #include "unlearning/forget_spec.h"
 #include "unlearning/provenance/identity.h"
 #include "unlearning/provenance/journal.h"
+#include "unlearning/provenance/origin.h"
 
 namespace nepenthe {
 namespace {
@@ -21,34 +26,105 @@ using Json = nlohmann::ordered_json;
 namespace fs = std::filesystem;
 
 fs::path state_of(const fs::path& out) { return out.string() + ".state"; }
-fs::path journal_of(const fs::path& out) { return out.string() + ".manifest.jsonl"; }
+
+/// Whether `out` is what the last training that the journal tells of ended with.
+bool is_complete(const fs::path& out, const JournalLines& lines) {
+  if (lines.entries.empty() || text(lines.entries.back(), "event") != "completed" || !is_there(out)) return false;
+  try {
+    return text(lines.entries.back(), "checkpoint") == content_digest(read_weights(out));
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+/// The line that a training began with, as it stands last in its journal; null where there is none.
+Json begun(const JournalLines& lines) {
+  for (auto line = lines.entries.rbegin(); line != lines.entries.rend(); ++line) {
+    if (text(*line, "event") == "created") return *line;
+  }
+  return nullptr;
+}
+
+/// The oneDNN that was at work last; empty where none is known.
+std::string onednn_of(const JournalLines& lines) {
+  std::string last;
+  for (const Json& entry : lines.entries) {
+    if (const std::string version = onednn_in(entry); !version.empty()) last = version;
+  }
+  return last;
+}
 
 void check_places(const SingleModelTraining& training) {
-  if (fs::exists(training.out)) {
+  if (is_there(training.out)) {
     throw UsageError(
         fmt::format("{}: exists already; another name, or removing it first, would be right", training.out.string()));
   }
   const fs::path state = state_of(training.out);
-  if (training.resume && !fs::exists(state)) {
+  if (training.resume && !is_there(state)) {
     throw UsageError(fmt::format("there is no interrupted training at {}", state.string()));
   }
-  if (!training.resume && fs::exists(state)) {
+  if (!training.resume && is_there(state)) {
     throw UsageError(fmt::format("{} holds an interrupted training; resuming continues it, removing it starts anew",
                                  state.string()));
   }
 }
 
-/// The identity of the training in `state`, where it is that of `config` but for the instruction set.
-std::string identity_to_continue(const fs::path& state, TrainingConfig config) {
-  std::string identity = read_with_digest(state).metadata["identity"];
+/// Whether an identity is that of `config` but for the instruction set.
+bool is_identity_of(const Json& identity, TrainingConfig config) {
+  const TrainingConfig its = config_from_json(identity);
+  config.isa = its.isa;
+  return to_json(its) == to_json(config);
+}
+
+void require_same_training(const Json& identity, const TrainingConfig& config, const Dataset& dataset,
+                           const fs::path& file) {
+  bool same = false;
   try {
-    const TrainingConfig its = config_from_json(Json::parse(identity));
-    config.isa = its.isa;
-    if (to_json(its) == to_json(config)) return identity;
-  } catch (const std::exception&) {  // of another version
+    same = is_identity_of(identity, config);
+    TrainingConfig its = config_from_json(identity);
+    if (!same && its.data_digest == config.data_digest && its.class_names_digest != config.class_names_digest) {
+      throw UsageError(other_class_names(dataset, file.string()));
+    }
+  } catch (const Error&) {  // of another version
   }
-  throw UsageError(fmt::format("{} was interrupted under other options, weights or data; the same ones would be right",
-                               state.string()));
+  if (same) return;
+  throw UsageError(
+      fmt::format("{} was made under other options, weights or data; the same ones would be right", file.string()));
+}
+
+/// The identity of the training in `state`, where it is that of `config` but for the instruction set.
+std::string identity_to_continue(const fs::path& state, const TrainingConfig& config, const Dataset& dataset) {
+  const std::string identity = read_with_digest(state).metadata["identity"];
+  require_same_training(Json::parse(identity, nullptr, false), config, dataset, state);
+  return identity;
+}
+
+Json origin_json(const SingleModelTraining& training, const TrainingConfig& config, const Json& weights) {
+  Json origin{{"configuration", to_json(config)}};
+  if (!training.left_out.empty()) {
+    origin["left_out"] = {{"specification", training.left_out_by},
+                          {"samples", training.left_out.size()},
+                          {"ids_digest", ids_digest(training.left_out)}};
+  }
+  if (!weights.is_null()) origin["weights"] = weights;
+  return origin;
+}
+
+void record_beginning(Journal& journal, const SingleModelTraining& training, const TrainingConfig& config,
+                      const Json& origin, const Device& device) {
+  Json line;
+  if (!training.resume) {
+    line = {{"event", "created"},
+            {"configuration", to_json(config)},
+            {"left_out", training.left_out.size()},
+            {origin_key, origin}};
+  } else {
+    const std::string before = onednn_of(journal.lines());
+    if (before.empty() || !device.isa() || before == kernels::onednn_version()) return;
+    line = {{"event", "resumed"}, {"unlike", {{"oneDNN", before}}}};
+  }
+  line.update(machine_json(device));
+  journal.append(line);
 }
 
 /// Trains and writes the checkpoint; what was done goes into the journal.
@@ -56,7 +132,12 @@ SingleModelResult train_under_lock(const SingleModelTraining& training, const Da
                                    Observer& observer, Journal& journal) {
   ModelState model(device, make_architecture(training.model, dataset.classes));
   model.initialize({.seed = training.seed, .purpose = purpose::initialization});
-  if (!training.weights.empty()) load_start_weights(training.weights, model);
+  Json weights;
+  if (!training.weights.empty()) {
+    weights = describe_weights(training.weights);
+    require_class_names(weights, dataset);
+    load_start_weights(training.weights, model);
+  }
 
   TrainingConfig config{.model = training.model,
                         .shards = 1,
@@ -65,21 +146,29 @@ SingleModelResult train_under_lock(const SingleModelTraining& training, const Da
                         .seed = training.seed,
                         .left_out_digest = training.left_out.empty() ? "" : ids_digest(training.left_out)};
   complete_config(config, dataset, training.weights, device);
-  const TrainingJob job{
-      .recipe = training.recipe,
-      .stream = {.seed = training.seed},
-      .what = training.model,
-      .state_file = state_of(training.out),
-      .identity = training.resume ? identity_to_continue(state_of(training.out), config) : to_json(config).dump()};
-  if (!training.resume) {
-    Json created{{"event", "created"}, {"configuration", to_json(config)}, {"left_out", training.left_out.size()}};
-    created.update(machine_json(device));
-    journal.append(created);
+  SingleModelResult result;
+  if (training.resume && is_complete(training.out, journal.lines())) {
+    const Json line = begun(journal.lines());
+    require_same_training(line.is_null() ? Json() : member(line, "configuration"), config, dataset, training.out);
+    result.was_complete = true;
+    result.origin = line.contains(origin_key) ? line.at(origin_key) : Json();
+    result.digest = sha256_file(training.out);
+    return result;
   }
+  check_places(training);
+  const std::string identity =
+      training.resume ? identity_to_continue(state_of(training.out), config, dataset) : to_json(config).dump();
+  config = config_from_json(Json::parse(identity));  // with the instruction set that the training began with
+  result.origin = origin_json(training, config, weights);
+  record_beginning(journal, training, config, result.origin, device);
 
+  const TrainingJob job{.recipe = training.recipe,
+                        .stream = {.seed = training.seed},
+                        .what = training.model,
+                        .state_file = state_of(training.out),
+                        .identity = identity};
   const ImageSet images(device, dataset.train.pixels, dataset.train.labels, dataset.normalization);
   CrossEntropy objective(images, retained_ids(dataset.train.count(), training.left_out), training.recipe.batch);
-  SingleModelResult result;
   try {
     result.training = train(model, objective, job, observer);
   } catch (const Interrupted&) {
@@ -89,16 +178,18 @@ SingleModelResult train_under_lock(const SingleModelTraining& training, const Da
     throw;
   }
   StateDict state = model.state_dict();
-  state.metadata = {{"format", "pt"}, {"model", training.model}};
-  const std::string content = content_digest(state);
-  write_with_digest(training.out, std::move(state));
+  if (weights_format(training.out) == WeightsFormat::safetensors) {
+    state.metadata = {{"format", "pt"}, {"model", training.model}, {origin_key, result.origin.dump()}};
+  }
+  // The line comes before the file: then the file is never there without the proof that it is complete.
   Json completed{{"event", "completed"},
                  {"sample_passes", result.training.sample_passes},
                  {"train_seconds", result.training.seconds},
-                 {"checkpoint", content}};
+                 {"checkpoint", content_digest(state)}};
   completed.update(machine_json(device));
   journal.append(completed);
-  fs::remove(job.state_file);
+  write_weights(training.out, std::move(state));
+  remove_file(job.state_file);
   result.multiply_adds = 3 * model.architecture().multiply_adds(images.side()) * result.training.sample_passes;
   result.digest = sha256_file(training.out);
   return result;
@@ -109,27 +200,45 @@ SingleModelResult train_under_lock(const SingleModelTraining& training, const Da
 SingleModelResult train_single_model(const SingleModelTraining& training, const Dataset& dataset, Device& device,
                                      Observer& observer) {
   check(training.recipe);
+  (void)weights_format(training.out);
   require_something_retained(dataset.train.count(), training.left_out);
+  // Under the lock: the state of a training that is running is not an interrupted one.
   Journal journal(journal_of(training.out));
   try {
-    check_places(training);  // under the lock: the state of a training that is running is not an interrupted one
     return train_under_lock(training, dataset, device, observer, journal);
   } catch (...) {
     // A training that came to nothing leaves nothing behind.
     const bool nothing =
-        journal.lines().entries.empty() || (!fs::exists(state_of(training.out)) && !fs::exists(training.out));
+        journal.lines().entries.empty() || (!is_there(state_of(training.out)) && !is_there(training.out));
     if (journal.is_new() && nothing) journal.remove();
     throw;
   }
 }
 
+std::vector<fs::path> clear_up_after(const fs::path& out) {
+  std::error_code unknown;
+  if (!is_there(journal_of(out))) return {};
+  const Journal journal(journal_of(out));
+  const std::string state = state_of(out).filename().string();
+  const fs::path folder = out.has_parent_path() ? out.parent_path() : fs::path(".");
+  std::vector<fs::path> removed =
+      remove_abandoned_files(folder, [&](std::string_view target) { return target == state; });
+  const bool left = fs::is_regular_file(fs::symlink_status(state_of(out), unknown));
+  if (left && is_complete(out, journal.lines()) && fs::remove(state_of(out), unknown)) removed.push_back(state_of(out));
+  return removed;
+}
+
 InterruptedTraining interrupted_training(const fs::path& out) {
   InterruptedTraining found;
   try {
-    const auto identity = read_safetensors_metadata(state_of(out)).at("identity");
-    found.isa = config_from_json(Json::parse(identity)).isa;
-    for (const Json& entry : read_journal(journal_of(out)).entries) found.device = entry.value("device", found.device);
-  } catch (const std::exception&) {  // training says what is wrong with it
+    const auto identity = read_safetensors_metadata(state_of(out))["identity"];
+    found.isa = config_from_json(parse_object(identity)).isa;
+    const JournalLines lines = read_journal(journal_of(out));
+    for (const Json& entry : lines.entries) {
+      if (entry.contains("device")) found.device = text(entry, "device");
+    }
+    found.onednn = onednn_of(lines);
+  } catch (const Error&) {  // training says what is wrong with it
   }
   return found;
 }

@@ -1,7 +1,6 @@
 #include "unlearning/methods/sisa_run.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <iterator>
@@ -13,12 +12,15 @@
 
 #include "engine/base/error.h"
 #include "engine/base/file.h"
+#include "engine/base/in_the_making.h"
 #include "engine/base/random.h"
 #include "engine/conv_algorithms_file.h"
 #include "engine/training_state.h"
+#include "kernels/libraries.h"
 #include "models/registry.h"
 #include "models/weights.h"
 #include "unlearning/forget_spec.h"
+#include "unlearning/provenance/origin.h"
 
 namespace nepenthe {
 namespace {
@@ -27,29 +29,6 @@ using Json = nlohmann::ordered_json;
 namespace fs = std::filesystem;
 
 std::string permutation_digest(const SisaPlan& plan) { return sha256_hex(std::as_bytes(plan.permutation())); }
-
-/// A folder under a temporary name that gets its real one when all is done, or vanishes.
-class FolderInTheMaking {
- public:
-  explicit FolderInTheMaking(const fs::path& folder)
-      : folder_(folder), temporary_(fmt::format("{}.partial-{}", folder.string(), getpid())) {
-    fs::create_directories(temporary_);
-  }
-  ~FolderInTheMaking() {
-    std::error_code ignored;
-    fs::remove_all(temporary_, ignored);
-  }
-  FolderInTheMaking(const FolderInTheMaking&) = delete;
-  FolderInTheMaking& operator=(const FolderInTheMaking&) = delete;
-  const fs::path& path() const { return temporary_; }
-  void keep() {
-    fs::rename(temporary_, folder_);
-    sync_folder(folder_.has_parent_path() ? folder_.parent_path() : fs::path("."));
-  }
-
- private:
-  fs::path folder_, temporary_;
-};
 
 /// "run" for "run/" too.
 fs::path without_slash(const fs::path& folder) {
@@ -68,11 +47,16 @@ SisaRun::SisaRun(fs::path folder, RunFacts facts)
 SisaRun SisaRun::create(const fs::path& wanted_folder, TrainingConfig config, const Dataset& dataset,
                         const std::vector<std::int32_t>& excluded, const fs::path& weights, Device& device) {
   const fs::path folder = without_slash(wanted_folder);
-  if (fs::exists(folder)) {
+  if (std::error_code unknown; fs::exists(fs::symlink_status(folder, unknown))) {
     throw UsageError(fmt::format("{}: exists already; another name, or removing it, would be right", folder.string()));
   }
   check(config.recipe);
   complete_config(config, dataset, weights, device);
+  Json start;
+  if (!weights.empty()) {
+    start = describe_weights(weights);
+    require_class_names(start, dataset);
+  }
   ModelState model(device, make_architecture(config.model, config.classes));
 
   FolderInTheMaking making(folder);
@@ -82,7 +66,8 @@ SisaRun SisaRun::create(const fs::path& wanted_folder, TrainingConfig config, co
                  .permutation_digest = {},
                  .test_data_digest = dataset.test.digest,
                  .data_folder = fs::absolute(dataset.folder),
-                 .device = device.description()};
+                 .device = device.description(),
+                 .weights = start.is_null() ? "" : start.dump()};
   SisaRun run(making.path(), std::move(facts));
   run.facts_.permutation_digest = permutation_digest(run.plan_);
   write_run_file(run.folder_, run.facts_, device);
@@ -138,16 +123,22 @@ void SisaRun::check_data(const Dataset& dataset) const {
                        config().data_digest.substr(0, 12)));
   }
   if (dataset.test.digest != facts_.test_data_digest) refuse("the test part is another");
-  if (!config().class_names_digest.empty() && class_names_digest(dataset) != config().class_names_digest) {
-    refuse("the classes have other names");
+  const std::string& names =
+      config().class_names_digest.empty() ? history_.class_names_digest : config().class_names_digest;
+  if (!names.empty() && class_names_digest(dataset) != names) {
+    throw UsageError(other_class_names(dataset, folder_.string()));
   }
 }
 
 void SisaRun::lock() {
   if (journal_) return;
   const auto journal = std::make_shared<Journal>(folder_ / journal_file);
-  history_ = read_history(folder_, facts_, journal->lines());                        // it may have changed since open()
-  if (facts_.format == 1 && history_.adopted) fs::remove(folder_ / forgotten_file);  // where a crash came before that
+  history_ = read_history(folder_, facts_, journal->lines());  // it may have changed since open()
+  if (facts_.format == 1 && history_.adopted) remove_file(folder_ / forgotten_file);  // where a crash came before that
+  cleared_up_ = store_.remove_abandoned();
+  for (fs::path& path : remove_abandoned_files(folder_, [](auto name) { return fits(name, file_names); })) {
+    cleared_up_.push_back(std::move(path));
+  }
   journal_ = journal;
 }
 
@@ -156,7 +147,7 @@ void SisaRun::adopt(const std::vector<std::int32_t>& ids, const Json& request) {
   Json entry{{"event", "adopted"}, {"ids", ids}};
   if (!request.is_null()) entry["request"] = request;
   record(entry);
-  fs::remove(folder_ / forgotten_file);
+  remove_file(folder_ / forgotten_file);
 }
 
 void SisaRun::record(const Json& entry) {
@@ -189,12 +180,12 @@ std::vector<SisaRun::Damage> SisaRun::find_damage() const {
   for (int shard = 0; shard < config().shards; ++shard) {
     for (int stage = 0; stage <= slices(); ++stage) {
       try {
-        if (fs::exists(store_.state(shard, stage))) store_.check_state(shard, stage);
+        if (is_there(store_.state(shard, stage))) store_.check_state(shard, stage);
       } catch (const Error& error) {
         damage.push_back({.shard = shard, .stage = slices() + 1, .what = error.what()});
       }
       try {
-        if (fs::exists(store_.checkpoint(shard, stage))) (void)store_.read(shard, stage);
+        if (is_there(store_.checkpoint(shard, stage))) (void)store_.read(shard, stage);
       } catch (const Error& error) {
         if (stage == 0) {
           throw Error(
@@ -253,14 +244,72 @@ void SisaRun::remove_stale(const SisaWork& work) const {
 }
 
 void SisaRun::use_recorded_algorithms(Device& device) const {
-  if (fs::exists(folder_ / conv_algorithms_file))
+  if (is_there(folder_ / conv_algorithms_file))
     device.use_conv_algorithms(read_conv_algorithms(folder_ / conv_algorithms_file));
+}
+
+void SisaRun::require_device(Device& device) const {
+  if (config().precision != name(device.precision())) {
+    throw UsageError(fmt::format("the precision is {}, the run's is {}", name(device.precision()), config().precision));
+  }
+  use_recorded_algorithms(device);
+}
+
+std::vector<std::string> SisaRun::onednn_versions() const {
+  std::set<std::string> versions;
+  for (int shard = 0; shard < config().shards; ++shard) {
+    for (int stage = 1; stage <= slices(); ++stage) {
+      if (!is_there(checkpoint(shard, stage))) continue;
+      if (const auto made = history_.onednn.find({shard, stage}); made != history_.onednn.end()) {
+        versions.insert(made->second);
+      } else {
+        versions.insert(history_.earlier_onednn.begin(), history_.earlier_onednn.end());
+      }
+    }
+  }
+  versions.erase("");
+  return {versions.begin(), versions.end()};
+}
+
+Json SisaRun::weights() const {
+  if (!facts_.weights.empty()) return Json::parse(facts_.weights);
+  return config().weights_digest.empty() ? Json() : Json{{"sha256", config().weights_digest}};
+}
+
+bool SisaRun::discard(const SisaWork& work, bool with_states) {
+  lock();
+  if (this->work().sample_passes() != work.sample_passes()) return false;
+  for (const ShardWork& shard : work.shards) {
+    for (const StageWork& stage : shard.stages) {
+      if (!with_states && is_there(store_.state(shard.shard, stage.stage))) return false;
+    }
+  }
+  const bool gone = remove_folder_of(folder_, file_names).empty() && !is_there(folder_);
+  journal_.reset();
+  return gone;
+}
+
+void SisaRun::record_training(const SisaWork& work, const Device& device) {
+  Json stages = Json::array();
+  for (const ShardWork& shard : work.shards) {
+    for (const StageWork& stage : shard.stages) {
+      if (!stage.skipped) stages.push_back(Json::array({shard.shard, stage.stage}));
+    }
+  }
+  if (stages.empty()) return;
+  Json entry{{"event", "training"}, {"stages", stages}};
+  std::vector<std::string> others = onednn_versions();
+  std::erase(others, kernels::onednn_version());
+  if (device.isa() && !others.empty()) entry["unlike"] = {{"oneDNN", others}};
+  entry.update(machine_json(device));
+  record(entry);
 }
 
 void SisaRun::record_algorithms(const Device& device) const {
   if (device.conv_algorithms().empty()) return;
   const fs::path file = folder_ / conv_algorithms_file;
-  if (fs::is_symlink(fs::symlink_status(file))) throw Error(fmt::format("{}: is a symbolic link", file.string()));
+  if (std::error_code unknown; fs::is_symlink(fs::symlink_status(file, unknown)))
+    throw Error(fmt::format("{}: is a symbolic link", file.string()));
   write_conv_algorithms(file, device.conv_algorithms(), device.description());
 }
 
@@ -379,16 +428,14 @@ SisaRun::Cost SisaRun::carry_out(const SisaWork& work, const Dataset& dataset, D
     throw Error(fmt::format("{}: another program has changed the run meanwhile; try again", folder_.string()));
   }
   check_data(dataset);
-  if (config().precision != name(device.precision())) {
-    throw UsageError(fmt::format("the precision is {}, the run's is {}", name(device.precision()), config().precision));
-  }
-  use_recorded_algorithms(device);
+  require_device(device);
   if (work.nothing_to_do() && history_.completed) {
     remove_stale(work);
     return {};
   }
   adopt(forgotten());
   remove_stale(work);
+  record_training(work, device);
   return train_shards(work, dataset, device, observer);
 }
 
@@ -416,7 +463,7 @@ std::vector<fs::path> SisaRun::foreign_files() const {
   if (!history_.adopted) own.insert(forgotten_file);
   for (int shard = 0; shard < config().shards; ++shard) own.insert(fmt::format("shard-{}", shard));
   std::vector<fs::path> found = store_.foreign();
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder_)) {
+  for (const fs::directory_entry& entry : list_folder(folder_)) {
     if (!own.contains(entry.path().filename())) found.push_back(entry.path());
   }
   std::ranges::sort(found);

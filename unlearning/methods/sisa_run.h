@@ -13,11 +13,13 @@
 // end with equal bytes. One process at a time changes a run: whoever does holds the journal's lock.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "data/dataset.h"
@@ -32,6 +34,11 @@ namespace nepenthe {
 
 class SisaRun {
  public:
+  /// Of the files and folders of a run.
+  static constexpr std::array<std::string_view, 7> file_names{
+      run_file,  journal_file,          conv_algorithms_file,       forgotten_file,
+      "shard-#", "stage-#.safetensors", "stage-#.state.safetensors"};
+
   /// Makes the folder with run.json, `excluded` (sorted) as what is forgotten, and every shard's CP_0: freshly
   /// initialised by (seed, shard), or from `weights` with a fresh last layer where that has another number of classes.
   /// All or nothing: a folder that cannot be completed is not left behind. Throws UsageError where it exists already.
@@ -51,13 +58,27 @@ class SisaRun {
   /// The device that made the run: other devices may give other bits.
   const std::string& made_on() const { return facts_.device; }
   const std::vector<std::int32_t>& forgotten() const { return history_.forgotten; }
+  /// The versions of oneDNN that made its checkpoints, as far as they are recorded; none where a CUDA device did.
+  std::vector<std::string> onednn_versions() const;
+  /// What its networks started from (unlearning/provenance/origin.h), of a run of an earlier version its SHA-256 alone;
+  /// null where they were freshly initialised.
+  nlohmann::ordered_json weights() const;
+  /// Whether the class names that requests go by are recorded; else a request is to record them ("class_names_digest").
+  bool knows_class_names() const {
+    return !config().class_names_digest.empty() || !history_.class_names_digest.empty();
+  }
 
   /// Throws UsageError where `dataset` is not the data of this run, training or test part.
   void check_data(const Dataset& dataset) const;
 
+  /// Has `device` compute as the run was made. Throws UsageError where its precision or a given engine is another.
+  void require_device(Device& device) const;
+
   /// Keeps other processes from changing the run until complete() or carry_out() is done, and looks at it anew. Throws
   /// Error where another process works on it.
   void lock();
+  /// What lock() removed: temporaries that killed programs left.
+  const std::vector<std::filesystem::path>& cleared_up() const { return cleared_up_; }
 
   /// A file whose contents are damaged.
   struct Damage {
@@ -93,6 +114,11 @@ class SisaRun {
   /// The same, exactly as `work` says. Throws Error where that is no longer what there is to do.
   Cost carry_out(const SisaWork& work, const Dataset& dataset, Device& device, Observer& observer);
 
+  /// Takes away the folder of a run whose training, `work`, has come to nothing: no stage of it is made and, but for
+  /// `with_states`, no state is there to continue. False where there is something to resume, or something in the folder
+  /// that is not the run's. The object is of no use after true.
+  bool discard(const SisaWork& work, bool with_states);
+
   /// Where CP_stage of a shard is.
   std::filesystem::path checkpoint(int shard, int stage) const { return store_.checkpoint(shard, stage); }
   /// Shards with samples left: those that take part in the aggregate.
@@ -112,6 +138,8 @@ class SisaRun {
   std::vector<std::string> lineages(int shard, const std::vector<std::int32_t>& forgotten) const;
   const Recipe& recipe_of(int shard, int stage) const;
   void record_algorithms(const Device& device) const;
+  /// Has the journal say who makes which stages, before they are made.
+  void record_training(const SisaWork& work, const Device& device);
   /// Appends to the journal.
   void record(const nlohmann::ordered_json& entry);
   /// Has the journal take over from an earlier version's files, where it has not yet, with `ids` as what is forgotten.
@@ -127,6 +155,7 @@ class SisaRun {
   SisaPlan plan_;
   CheckpointStore store_;
   History history_;
+  std::vector<std::filesystem::path> cleared_up_;
   std::shared_ptr<Journal> journal_;  // while this object holds the run's lock
 };
 

@@ -4,10 +4,12 @@
 
 #include <charconv>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "engine/base/error.h"
 #include "engine/base/file.h"
+#include "engine/base/in_the_making.h"
 #include "engine/formats/content_digest.h"
 #include "engine/formats/safetensors.h"
 
@@ -36,7 +38,7 @@ fs::path CheckpointStore::state(int shard, int stage) const {
 
 void CheckpointStore::refuse_link(const fs::path& file) {
   for (const fs::path& path : {file.parent_path(), file}) {
-    if (fs::is_symlink(fs::symlink_status(path))) {
+    if (std::error_code unknown; fs::is_symlink(fs::symlink_status(path, unknown))) {
       throw Error(
           fmt::format("{}: is a symbolic link, through which nothing of a run is read, written or removed; what "
                       "it names would be right in its place",
@@ -76,28 +78,21 @@ void CheckpointStore::write(int shard, int stage, const std::string& model, cons
 }
 
 void CheckpointStore::make_folder(int shard) const {
-  fs::create_directory(shard_folder(shard));
+  nepenthe::make_folder(shard_folder(shard));
   sync_folder(folder_);
 }
 
 void CheckpointStore::remove_state(int shard, int stage) const {
   refuse_link(state(shard, stage));
-  fs::remove(state(shard, stage));
+  remove_file(state(shard, stage));
 }
 
 bool CheckpointStore::is_own(const fs::path& file) const {
-  if (!fs::is_regular_file(fs::symlink_status(file))) return false;
-  const std::string whole = file.filename().string();
-  std::string_view name = whole;
-  // write_file_atomically's own: ".NAME.PID-SERIAL.tmp"
-  if (name.starts_with('.') && name.ends_with(".tmp")) {
-    name = name.substr(1, name.size() - 1 - std::string_view(".tmp").size());
-    const std::size_t dot = name.rfind('.');
-    if (dot == std::string_view::npos || name.find_first_not_of("0123456789-", dot + 1) != std::string_view::npos) {
-      return false;
-    }
-    name = name.substr(0, dot);
-  }
+  if (std::error_code unknown; !fs::is_regular_file(fs::symlink_status(file, unknown))) return false;
+  return is_own_name(file.filename().string());
+}
+
+bool CheckpointStore::is_own_name(std::string_view name) const {
   if (!name.starts_with("stage-")) return false;
   name.remove_prefix(std::string_view("stage-").size());
   int stage = -1;
@@ -109,18 +104,31 @@ bool CheckpointStore::is_own(const fs::path& file) const {
 
 void CheckpointStore::remove_all_but(int shard, const std::set<fs::path>& kept) const {
   refuse_link(checkpoint(shard, 0));
-  std::vector<fs::path> stale;
-  for (const fs::directory_entry& entry : fs::directory_iterator(shard_folder(shard))) {
-    if (!kept.contains(entry.path()) && is_own(entry.path())) stale.push_back(entry.path());
+  bool removed = false;
+  for (const fs::directory_entry& entry : list_folder(shard_folder(shard))) {
+    if (kept.contains(entry.path()) || !is_own(entry.path())) continue;
+    remove_file(entry.path());
+    removed = true;
   }
-  for (const fs::path& path : stale) fs::remove(path);
-  if (!stale.empty()) sync_folder(shard_folder(shard));
+  if (removed) sync_folder(shard_folder(shard));
+}
+
+std::vector<fs::path> CheckpointStore::remove_abandoned() const {
+  std::vector<fs::path> removed;
+  for (int shard = 0; shard < shards_; ++shard) {
+    std::error_code unknown;
+    if (!fs::is_directory(fs::symlink_status(shard_folder(shard), unknown))) continue;
+    for (fs::path& path : remove_abandoned_files(shard_folder(shard), [&](auto name) { return is_own_name(name); })) {
+      removed.push_back(std::move(path));
+    }
+  }
+  return removed;
 }
 
 std::vector<fs::path> CheckpointStore::foreign() const {
   std::vector<fs::path> found;
   for (int shard = 0; shard < shards_; ++shard) {
-    for (const fs::directory_entry& entry : fs::directory_iterator(shard_folder(shard))) {
+    for (const fs::directory_entry& entry : list_folder(shard_folder(shard))) {
       if (!is_own(entry.path())) found.push_back(entry.path());
     }
   }

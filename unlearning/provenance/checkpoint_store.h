@@ -9,6 +9,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/formats/host_tensor.h"
@@ -40,19 +41,23 @@ class CheckpointStore {
 
   void make_folder(int shard) const;
   void remove_state(int shard, int stage) const;
-  /// Removes what the store itself once wrote into a shard's folder, other than `kept`.
+  /// Removes what the store wrote into a shard's folder, other than `kept`.
   void remove_all_but(int shard, const std::set<std::filesystem::path>& kept) const;
+
+  /// Removes the temporaries of killed writers and returns them; nothing through a symbolic link.
+  std::vector<std::filesystem::path> remove_abandoned() const;
 
   /// Throws Error where `file` or the folder it lies in is a symbolic link.
   static void refuse_link(const std::filesystem::path& file);
 
-  /// Whether a file is one that the store, or a write of it that a crash ended, may have left.
+  /// Whether a file is one that the store writes.
   bool is_own(const std::filesystem::path& file) const;
   /// What lies in the shards' folders and is not the store's.
   std::vector<std::filesystem::path> foreign() const;
 
  private:
   std::filesystem::path shard_folder(int shard) const;
+  bool is_own_name(std::string_view name) const;
 
   std::filesystem::path folder_;
   int shards_, stages_;

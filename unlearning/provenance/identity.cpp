@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <string_view>
@@ -10,6 +11,7 @@
 #include "engine/base/error.h"
 #include "engine/base/file.h"
 #include "engine/conv_algorithms_file.h"
+#include "engine/formats/json_fields.h"
 #include "kernels/libraries.h"
 #include "kernels/optimizers.h"
 #include "kernels/shapes.h"
@@ -67,6 +69,7 @@ Json changed_constants() {
 
 /// `standard` with what `json` says otherwise.
 Json with_defaults(const Json& json, const Json& standard, std::span<const std::string_view> others) {
+  if (!json.is_object()) throw Error(fmt::format("the configuration has a JSON {} for an object", json.type_name()));
   Json all = standard;
   for (const auto& [key, value] : json.items()) {
     if (!standard.contains(key) && std::ranges::find(others, key) == others.end()) {
@@ -120,21 +123,25 @@ TrainingConfig config_from_json(const Json& given) {
     throw Error(fmt::format("the configuration has constants {}, this version computes with {}: another one wrote it",
                             json.at("constants").dump(), changed_constants().dump()));
   }
+  constexpr int most = std::numeric_limits<int>::max();
   TrainingConfig config;
-  json.at("model").get_to(config.model);
-  json.at("classes").get_to(config.classes);
-  json.at("samples").get_to(config.samples);
-  json.at("shards").get_to(config.shards);
-  json.at("epochs").get_to(config.epochs);
+  config.model = text(json, "model");
+  config.classes = static_cast<int>(whole_number(json, "classes", 1, most));
+  config.samples = static_cast<int>(whole_number(json, "samples", 1, most));
+  config.shards = static_cast<int>(whole_number(json, "shards", 1, most));
+  config.epochs.clear();
+  for (const std::int64_t epochs : whole_numbers(json, "epochs", 1, most)) {
+    config.epochs.push_back(static_cast<int>(epochs));
+  }
   config.recipe = recipe_of_json(json.at("recipe"));
-  json.at("seed").get_to(config.seed);
-  json.at("precision").get_to(config.precision);
-  config.isa = kernels::isa_named(json.at("instruction_set").get<std::string>());
-  json.at("data_digest").get_to(config.data_digest);
-  json.at("class_names_digest").get_to(config.class_names_digest);
-  json.at("left_out_digest").get_to(config.left_out_digest);
-  json.at("weights_digest").get_to(config.weights_digest);
-  json.at("conv_algorithms_digest").get_to(config.conv_algorithms_digest);
+  config.seed = seed_number(json, "seed");
+  config.precision = text(json, "precision");
+  config.isa = kernels::isa_named(text(json, "instruction_set"));
+  config.data_digest = text(json, "data_digest");
+  config.class_names_digest = text(json, "class_names_digest");
+  config.left_out_digest = text(json, "left_out_digest");
+  config.weights_digest = text(json, "weights_digest");
+  config.conv_algorithms_digest = text(json, "conv_algorithms_digest");
   return config;
 }
 
@@ -156,6 +163,12 @@ Json machine_json(const Device& device) {
   return {{"device", device.description()}, {"libraries", {{"oneDNN", kernels::onednn_version()}}}};
 }
 
+std::string onednn_in(const Json& entry) {
+  const auto device = entry.find("device"), libraries = entry.find("libraries");
+  if (device == entry.end() || libraries == entry.end() || !device->is_string() || !libraries->is_object()) return "";
+  return text(entry, "device").starts_with("CPU") && libraries->contains("oneDNN") ? text(*libraries, "oneDNN") : "";
+}
+
 std::optional<kernels::Isa> isa_in(const std::string& description) {
   for (const kernels::Isa isa : {kernels::Isa::v2, kernels::Isa::v3, kernels::Isa::v4}) {
     if (description.ends_with(fmt::format(", {})", name(isa)))) return isa;
@@ -166,6 +179,15 @@ std::optional<kernels::Isa> isa_in(const std::string& description) {
 std::string class_names_digest(const Dataset& dataset) {
   const Json names = Json::array({dataset.class_names, dataset.coarse_class_names});
   return sha256_hex(names.dump(-1, ' ', false, Json::error_handler_t::replace));
+}
+
+std::string other_class_names(const Dataset& dataset, const std::string& what) {
+  const bool coarse = !dataset.coarse_class_names.empty();
+  return fmt::format(
+      "{}: the class names ({}) are not those that {} was made with, and a class could mean another one; those would "
+      "be "
+      "right, in the files or without them as it was then",
+      dataset.folder.string(), coarse ? "fine_label_names.txt, coarse_label_names.txt" : "batches.meta.txt", what);
 }
 
 std::string ids_digest(const std::vector<std::int32_t>& ids) { return sha256_hex(std::as_bytes(std::span(ids))); }

@@ -54,11 +54,17 @@ Recipe recipe_of_json(const nlohmann::ordered_json& json);
 /// What is recorded beside an identity: device and libraries, which may decide bits in ways that cannot be chosen.
 nlohmann::ordered_json machine_json(const Device& device);
 
+/// The oneDNN in such a record, which decides bits on a CPU; empty on other devices and where it was not recorded.
+std::string onednn_in(const nlohmann::ordered_json& machine);
+
 /// The instruction set that Device::description() names; empty where it names none.
 std::optional<kernels::Isa> isa_in(const std::string& description);
 
 /// SHA-256 of a data set's class names, fine and coarse.
 std::string class_names_digest(const Dataset& dataset);
+
+/// The message that a data set's class names are not those that `what` was made with.
+std::string other_class_names(const Dataset& dataset, const std::string& what);
 
 /// SHA-256 of ids.
 std::string ids_digest(const std::vector<std::int32_t>& ids);

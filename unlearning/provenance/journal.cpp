@@ -82,7 +82,7 @@ JournalLines parse(std::string_view text, const fs::path& path) {
 }  // namespace
 
 JournalLines read_journal(const fs::path& path) {
-  if (!fs::exists(path)) return {};
+  if (!is_there(path)) return {};
   const std::vector<std::byte> text = read_file(path);
   return parse(as_text(text), path);
 }
@@ -91,7 +91,8 @@ Journal::Journal(fs::path path) : path_(std::move(path)) {
   open();
   try {
     lines_ = read_journal(path_);
-    if (static_cast<std::uintmax_t>(lines_.bytes) < fs::file_size(path_) && ::ftruncate(file_, lines_.bytes) != 0) {
+    struct stat now = {};
+    if (::fstat(file_, &now) == 0 && lines_.bytes < now.st_size && ::ftruncate(file_, lines_.bytes) != 0) {
       fail(path_, "cut off what a crash left in", errno);
     }
     // A program that ended between writing a line and syncing it leaves one that counts and must stay.

@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <functional>
 #include <iterator>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "engine/base/error.h"
 #include "engine/base/file.h"
+#include "engine/formats/json_fields.h"
 #include "engine/formats/sealed_json.h"
 
 namespace nepenthe {
@@ -17,12 +19,17 @@ namespace {
 using Json = nlohmann::ordered_json;
 namespace fs = std::filesystem;
 
-std::vector<std::int32_t> checked_ids(const Json& json, int samples) {
-  auto ids = json.get<std::vector<std::int32_t>>();
-  const bool ascending = std::ranges::adjacent_find(ids, std::ranges::greater_equal()) == ids.end();
-  const bool in_range = ids.empty() || (ids.front() >= 0 && ids.back() < samples);
-  if (!ascending || !in_range) throw Error("damaged: the ids are not those of samples, in order");
-  return ids;
+std::vector<std::int32_t> checked_ids(const Json& object, int samples) {
+  const std::vector<std::int64_t> ids = whole_numbers(object, "ids", 0, samples - 1);
+  if (std::ranges::adjacent_find(ids, std::ranges::greater_equal()) != ids.end()) {
+    throw Error("\"ids\" does not ascend");
+  }
+  return {ids.begin(), ids.end()};
+}
+
+/// A text of an earlier version's line; empty where there is none.
+std::string text_or_none(const Json& line, const char* name) {
+  return line.is_object() && line.contains(name) && line.at(name).is_string() ? text(line, name) : "";
 }
 
 /// Of format 1: the last of its manifest's digests of what is forgotten, with the line it stands in.
@@ -37,18 +44,18 @@ History read_format_1(const fs::path& folder, int samples, const JournalLines& l
   History history;
   history.adopted = false;
   const fs::path path = folder / forgotten_file;
-  const std::vector<std::byte> text = read_file(path);
+  const std::vector<std::byte> bytes = read_file(path);
   try {
-    const Json json = Json::parse(as_text(text));
-    history.forgotten = checked_ids(json.at("ids"), samples);
-    if (json.at("digest") != ids_digest(history.forgotten)) throw Error("damaged: the ids do not fit their digest");
-  } catch (const std::exception& error) {
-    throw Error(fmt::format("{}: {}", path.string(), error.what()));
+    const Json json = parse_object(as_text(bytes));
+    history.forgotten = checked_ids(json, samples);
+    if (text(json, "digest") != ids_digest(history.forgotten)) throw Error("the ids do not fit their digest");
+  } catch (const Error& error) {
+    throw Error(fmt::format("{}: damaged: {}", path.string(), error.what()));
   }
-  history.completed = !lines.earlier.empty() && lines.earlier.back().is_object() &&
-                      lines.earlier.back().value("event", "") == "completed";
+  history.completed = !lines.earlier.empty() && text_or_none(lines.earlier.back(), "event") == "completed";
   if (const auto last = last_digest_of(lines.earlier)) {
-    const std::string wanted = last->value("forgotten_digest", last->value("excluded_digest", ""));
+    const std::string forgotten = text_or_none(*last, "forgotten_digest");
+    const std::string wanted = forgotten.empty() ? text_or_none(*last, "excluded_digest") : forgotten;
     if (wanted != ids_digest(history.forgotten)) {
       history.lost = LostRequest{.request = last->value("request", Json()).dump(), .forgotten_digest = wanted};
     }
@@ -56,19 +63,39 @@ History read_format_1(const fs::path& folder, int samples, const JournalLines& l
   return history;
 }
 
+std::vector<std::pair<int, int>> stages_in(const Json& entry, const TrainingConfig& config) {
+  std::vector<std::pair<int, int>> stages;
+  for (const Json& stage : member(entry, "stages")) {
+    const std::vector<std::int64_t> numbers = whole_numbers(
+        Json{{"stages", stage}}, "stages", 0, std::max<std::int64_t>(config.shards, std::ssize(config.epochs)));
+    if (numbers.size() != 2) throw Error("\"stages\" holds something else than pairs of a shard and a stage");
+    stages.emplace_back(static_cast<int>(numbers[0]), static_cast<int>(numbers[1]));
+  }
+  return stages;
+}
+
 void add(const Json& entry, const RunFacts& facts, History& history) {
-  const auto event = entry.at("event").get<std::string>();
+  const std::string event = text(entry, "event");
   history.completed = event == "completed";
   if (entry.contains("ids")) {
-    const std::vector<std::int32_t> ids = checked_ids(entry.at("ids"), facts.config.samples);
+    const std::vector<std::int32_t> ids = checked_ids(entry, facts.config.samples);
     std::vector<std::int32_t> all;
     std::ranges::set_union(history.forgotten, ids, std::back_inserter(all));
     history.forgotten = std::move(all);
   }
+  if (entry.contains("request") && history.class_names_digest.empty()) {
+    history.class_names_digest = text_or_none(entry.at("request"), "class_names_digest");
+  }
+  const std::string onednn = onednn_in(entry);
+  if (event == "training") {
+    for (const auto& stage : stages_in(entry, facts.config)) history.onednn[stage] = onednn;
+  } else if (!onednn.empty()) {
+    history.earlier_onednn.insert(onednn);
+  }
   if (event == "recipe") {
-    const Json& recipe = entry.at("recipe");
+    const Json& recipe = member(entry, "recipe");
     const StageRecipe stage_recipe{.recipe = recipe_of_json(recipe), .text = recipe.dump()};
-    for (const auto& stage : entry.at("stages").get<std::vector<std::pair<int, int>>>()) {
+    for (const auto& stage : stages_in(entry, facts.config)) {
       history.recipes.erase(stage);
       if (recipe != recipe_json(facts.config.recipe)) history.recipes.emplace(stage, stage_recipe);
     }
@@ -83,6 +110,7 @@ void write_run_file(const fs::path& folder, const RunFacts& facts, const Device&
             {"permutation_digest", facts.permutation_digest},
             {"test_data_digest", facts.test_data_digest},
             {"data_folder", facts.data_folder.string()}};
+  if (!facts.weights.empty()) json["weights"] = Json::parse(facts.weights);
   json.update(machine_json(device));
   seal(json);
   write_file_atomically(folder / run_file, json.dump(2) + "\n");
@@ -90,26 +118,25 @@ void write_run_file(const fs::path& folder, const RunFacts& facts, const Device&
 
 RunFacts read_run_file(const fs::path& folder) {
   const fs::path path = folder / run_file;
-  if (!fs::exists(path)) throw UsageError(fmt::format("{}: no SISA run is there (no {})", folder.string(), run_file));
-  const std::vector<std::byte> text = read_file(path);
+  if (!is_there(path)) throw UsageError(fmt::format("{}: no SISA run is there (no {})", folder.string(), run_file));
+  const std::vector<std::byte> bytes = read_file(path);
   try {
-    const Json json = Json::parse(as_text(text));
+    const Json json = parse_object(as_text(bytes));
     RunFacts facts;
-    json.at("format").get_to(facts.format);
+    facts.format = static_cast<int>(whole_number(json, "format", 1, std::numeric_limits<int>::max()));
     if (facts.format > 2) throw Error("a newer version wrote it and can read it");
-    if (facts.format < 1 || (facts.format == 2 && !is_sealed(json))) {
+    if (facts.format == 2 && !is_sealed(json)) {
       throw Error("damaged: its contents do not fit their digest; a copy from before the damage would be right");
     }
-    facts.identity = json.at("configuration").dump();
+    facts.identity = member(json, "configuration").dump();
     facts.config = config_from_json(json.at("configuration"));
-    json.at("permutation_digest").get_to(facts.permutation_digest);
-    json.at("test_data_digest").get_to(facts.test_data_digest);
-    facts.data_folder = json.at("data_folder").get<std::string>();
-    json.at("device").get_to(facts.device);
+    facts.permutation_digest = text(json, "permutation_digest");
+    facts.test_data_digest = text(json, "test_data_digest");
+    facts.data_folder = text(json, "data_folder");
+    facts.device = text(json, "device");
+    if (json.contains("weights")) facts.weights = json.at("weights").dump();
     if (facts.format == 1) facts.config.isa = isa_in(facts.device);
     return facts;
-  } catch (const nlohmann::json::exception& error) {
-    throw Error(fmt::format("{}: damaged: {}", path.string(), error.what()));
   } catch (const Error& error) {
     throw Error(fmt::format("{}: {}", path.string(), error.what()));
   }
@@ -119,14 +146,14 @@ History read_history(const fs::path& folder, const RunFacts& facts, const Journa
   if (facts.format == 1 && lines.entries.empty()) return read_format_1(folder, facts.config.samples, lines);
   try {
     const char* first = facts.format == 1 ? "adopted" : "created";
-    if (lines.entries.empty() || lines.entries.front().at("event") != first ||
+    if (lines.entries.empty() || text(lines.entries.front(), "event") != first ||
         (facts.format > 1 && !lines.earlier.empty())) {
       throw Error("damaged: its first line is not how the run began; a copy from before the damage would be right");
     }
     History history;
     for (const Json& entry : lines.entries) add(entry, facts, history);
     return history;
-  } catch (const std::exception& error) {  // of JSON, or one of the above
+  } catch (const Error& error) {
     throw Error(fmt::format("{}: {}", (folder / journal_file).string(), error.what()));
   }
 }

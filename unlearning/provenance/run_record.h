@@ -10,6 +10,7 @@
 #include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,7 +32,8 @@ struct RunFacts {
   TrainingConfig config;
   std::string permutation_digest, test_data_digest;
   std::filesystem::path data_folder;
-  std::string device;  // that made the run
+  std::string device;   // that made the run
+  std::string weights;  // what the networks started from (origin.h), as JSON; empty: nothing, or not recorded
 };
 
 /// Writes the run.json of a new run, with a digest of its contents.
@@ -59,6 +61,11 @@ struct History {
   bool completed = false;                              // the last line says that nothing was left to do
   bool adopted = true;                                 // the journal is the truth; else forgotten.json still is
   std::optional<LostRequest> lost;
+  /// Of the names that requests went by, where the identity has none; empty: not recorded.
+  std::string class_names_digest;
+  /// The oneDNN that made, or was last set to make, a checkpoint, by shard and stage; "" on CUDA.
+  std::map<std::pair<int, int>, std::string> onednn;
+  std::set<std::string> earlier_onednn;  // those at work when it was not yet recorded by checkpoint
 };
 
 /// Throws Error where a file is damaged.

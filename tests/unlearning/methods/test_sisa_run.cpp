@@ -167,8 +167,8 @@ TEST_CASE("unlearning gives the bytes of a run trained without the samples, also
   std::ifstream manifest(run.folder() / "manifest.jsonl");
   std::vector<std::string> events;
   for (std::string line; std::getline(manifest, line);) events.push_back(nlohmann::json::parse(line).at("event"));
-  CHECK(events == std::vector<std::string>{"created", "completed", "forget", "completed", "forget", "completed",
-                                           "forget", "completed"});
+  CHECK(events == std::vector<std::string>{"created", "training", "completed", "forget", "training", "completed",
+                                           "forget", "training", "completed", "forget", "completed"});
 }
 
 TEST_CASE("an interrupted run continues to the same bytes") {

@@ -124,3 +124,54 @@ TEST_CASE("format 1's list of what is forgotten must fit its digest") {
   std::ofstream(earlier.folder / "forgotten.json") << R"({"count": 0, "digest": "", "ids": []})";
   CHECK_THROWS_WITH_AS(SisaRun::open(earlier.folder), doctest::Contains("digest"), Error);
 }
+
+TEST_CASE("format 1's list of what is forgotten holds whole numbers within the data, in order, or is damaged") {
+  Device device(test_device(1));
+  const EarlierRun earlier(device);
+  const auto with = [&](const std::string& ids, const std::vector<std::int32_t>& as_read) {
+    std::ofstream(earlier.folder / "forgotten.json")
+        << R"({"count": 1, "digest": ")" << ids_digest(as_read) << R"(", "ids": )" << ids << "}";
+  };
+  with("[1, 3]", {1, 3});
+  std::ofstream(earlier.folder / "manifest.jsonl") << "";
+  CHECK(SisaRun::open(earlier.folder).forgotten() == std::vector<std::int32_t>{1, 3});
+  // With the digest of what a converting reader makes of them.
+  for (const auto& [ids, as_read] :
+       std::vector<std::pair<std::string, std::vector<std::int32_t>>>{{"[1.5]", {1}},
+                                                                      {"[4294967297]", {1}},
+                                                                      {"[true]", {1}},
+                                                                      {"[48]", {48}},
+                                                                      {"[-1]", {-1}},
+                                                                      {"[3, 1]", {3, 1}},
+                                                                      {"[1, 1]", {1, 1}},
+                                                                      {"7", {7}}}) {
+    CAPTURE(ids);
+    with(ids, as_read);
+    try {
+      (void)SisaRun::open(earlier.folder);
+      FAIL("was read");
+    } catch (const Error& error) {
+      const std::string message = error.what();
+      CAPTURE(message);
+      CHECK(message.find("forgotten.json: damaged: ") != std::string::npos);
+      CHECK(message.find("json.exception") == std::string::npos);
+    }
+  }
+}
+
+TEST_CASE("format 1's requests record the class names that they go by") {
+  Device device(test_device(1));
+  Observer observer;
+  const EarlierRun earlier(device);
+  SisaRun run = SisaRun::open(earlier.folder);
+  run.complete(earlier.dataset, device, observer);
+  CHECK_FALSE(run.knows_class_names());
+  Dataset renamed = earlier.dataset;
+  std::swap(renamed.class_names[0], renamed.class_names[1]);
+  CHECK_NOTHROW(run.check_data(renamed));
+  run.forget({2}, {{"forget", "ids"}, {"class_names_digest", class_names_digest(earlier.dataset)}});
+  CHECK(run.knows_class_names());
+  CHECK_NOTHROW(run.check_data(earlier.dataset));
+  CHECK_THROWS_WITH_AS(SisaRun::open(earlier.folder).check_data(renamed), doctest::Contains("fine_label_names.txt"),
+                       UsageError);
+}
