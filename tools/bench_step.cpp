@@ -86,7 +86,7 @@ int main(int argc, char** argv) {
     Device& device = program.device();
     auto* cpu = std::get_if<kernels::CpuExec>(&device.exec());
     const std::string convolutions = cpu != nullptr ? kernels::onednn_convolutions(*cpu) : "cuDNN";
-    fmt::print("{}, {}\n", device.description(), convolutions);
+    print("{}, {}\n", device.description(), convolutions);
     if (group == 0) group = device.waits_for_results() ? 100 : 1;
     ModelState state(device, make_architecture(model, classes));
     state.initialize({.seed = program.seed(), .purpose = purpose::initialization});

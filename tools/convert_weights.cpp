@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/base/error.h"
-#include "engine/formats/safetensors.h"
 #include "engine/formats/torch_checkpoint.h"
 #include "tools/common/output.h"
 #include "tools/common/program.h"
@@ -41,14 +40,10 @@ int main(int argc, char** argv) {
 
   return program.run(argc, argv, [&] {
     if (out.empty() && !list) throw UsageError("either a file to write or --list is needed");
-    const bool torch = out.extension() == ".pt" || out.extension() == ".pth";
-    if (!out.empty()) {
-      if (!torch && out.extension() != ".safetensors") {
-        throw UsageError(fmt::format("{}: the ending .pt, .pth or .safetensors says what to write", out.string()));
-      }
-      refuse_existing(out, "output");
-      require_writable_place(out, "output");
-    }
+    if (!out.empty()) (void)weights_format(out);
+    program.places().reads(in, "input");
+    program.places().writes(out, "output");
+    if (!out.empty()) refuse_existing(out, "output");
     const StateDict state = read_weights(in);
     auto& tensors = program.result()["tensors"] = nlohmann::ordered_json::array();
     Table table({"tensor", "type", "shape"});
@@ -60,13 +55,7 @@ int main(int argc, char** argv) {
       tell_of_not_finite(program, tensor_name, tensor);
     }
     if (list) print("{}\n", table.text());
-    if (!out.empty()) {
-      if (torch) {
-        write_torch_checkpoint(out, state);
-      } else {
-        write_safetensors(out, state);
-      }
-    }
+    if (!out.empty()) write_weights(out, state);
     print("{} tensors, {} elements{}\n", state.entries.size(), grouped(elements),
           out.empty() ? "" : " written to " + out.string());
   });

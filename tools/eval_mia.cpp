@@ -99,6 +99,8 @@ int main(int argc, char** argv) {
 
   return program.run(argc, argv, [&] {
     settings.seed = program.seed();
+    program.places().reads(member_losses, "--member-losses");
+    program.places().reads(nonmember_losses, "--nonmember-losses");
     if (member_losses.empty() != nonmember_losses.empty()) {
       throw UsageError("--member-losses and --nonmember-losses are needed together");
     }

@@ -1,10 +1,15 @@
 // Top-1, top-5 and loss of a network or of a SISA run.
 #include <fmt/format.h>
 
+#include <array>
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string_view>
 
 #include "engine/base/error.h"
+#include "engine/base/file.h"
+#include "engine/base/in_the_making.h"
 #include "engine/formats/npy.h"
 #include "tools/common/options.h"
 #include "tools/common/output.h"
@@ -17,27 +22,43 @@ using namespace nepenthe;
 
 namespace {
 
-/// Per-sample values into DIR/<split>.npy, for a run DIR/shard-K/<split>.npy and DIR/mean_posterior/<split>.npy.
-struct SampleFiles {
-  std::filesystem::path losses, logits;  // folders; empty: none
+constexpr std::array<std::string_view, 3> sample_file_names{"shard-#", "mean_posterior", "*.npy"};
+
+/// Per-sample values into DIR/<split>.npy, for a run DIR/shard-K/<split>.npy and DIR/mean_posterior/<split>.npy: all of
+/// them or none.
+class SampleFiles {
+ public:
+  /// Folders; empty: none.
+  SampleFiles(const std::filesystem::path& losses, const std::filesystem::path& logits) {
+    if (!losses.empty()) losses_.emplace(losses);
+    if (!logits.empty()) logits_.emplace(logits);
+  }
 
   void write(const std::filesystem::path& subfolder, const std::string& split, std::span<const float> sample_losses,
              std::span<const float> sample_logits) const {
     const auto samples = static_cast<std::int64_t>(sample_losses.size());
-    const auto write_one = [&](const std::filesystem::path& folder, std::span<const float> values,
+    const auto write_one = [&](const std::optional<FolderInTheMaking>& folder, std::span<const float> values,
                                const std::vector<std::int64_t>& shape) {
-      if (folder.empty()) return;
-      std::filesystem::create_directories(folder / subfolder);
-      write_npy(folder / subfolder / (split + ".npy"), values, shape);
+      if (!folder) return;
+      make_folder(folder->path() / subfolder);
+      write_npy(folder->path() / subfolder / (split + ".npy"), values, shape);
     };
-    write_one(losses, sample_losses, {samples});
-    write_one(logits, sample_logits,
+    write_one(losses_, sample_losses, {samples});
+    write_one(logits_, sample_logits,
               {samples, samples > 0 ? static_cast<std::int64_t>(sample_logits.size()) / samples : 0});
   }
+  void keep() {
+    for (auto* folder : {&losses_, &logits_}) {
+      if (*folder) (*folder)->keep();
+    }
+  }
+
+ private:
+  std::optional<FolderInTheMaking> losses_, logits_;
 };
 
 void evaluate_run(Program& program, const Subject& subject, const std::vector<EvaluationSet>& sets,
-                  const SampleFiles& files) {
+                  SampleFiles& files) {
   ProgressBar bar(program.quiet());
   const Evaluator evaluator(program.device(), subject.dataset);
   const RunScores scores = score_run(*subject.run, evaluator, sets, bar);
@@ -50,6 +71,7 @@ void evaluate_run(Program& program, const Subject& subject, const std::vector<Ev
     const std::vector<float> losses(ensemble.losses.begin(), ensemble.losses.end());
     files.write("mean_posterior", set.name, losses, ensemble.log_posterior);
   }
+  files.keep();
   print("{}\nevaluated in {}\n", accuracy_table(scores, sets), duration(scores.seconds));
   auto& json = program.result();
   json["run"] = run_json(*subject.run);
@@ -58,7 +80,7 @@ void evaluate_run(Program& program, const Subject& subject, const std::vector<Ev
 }
 
 void evaluate_network(Program& program, const Subject& subject, const std::vector<EvaluationSet>& sets,
-                      const SampleFiles& files) {
+                      SampleFiles& files) {
   ProgressBar bar(program.quiet());
   const Evaluator evaluator(program.device(), subject.dataset);
   const auto began = std::chrono::steady_clock::now();
@@ -74,6 +96,7 @@ void evaluate_network(Program& program, const Subject& subject, const std::vecto
     splits[set.name] = to_json(metrics);
     files.write({}, set.name, of_set.losses, of_set.logits);
   }
+  files.keep();
   print("{}\nevaluated in {}\n", table.text(), duration(seconds));
   program.result()["eval_seconds"] = seconds;
 }
@@ -85,16 +108,15 @@ int main(int argc, char** argv) {
   SubjectOptions options;
   add_subject_options(program, options);
   std::vector<std::string> splits{"test"};
-  SampleFiles files;
+  std::filesystem::path losses, logits;
   CLI::App& app = program.app();
   add_names(app, "--split", splits, "test, train, forget, retain: one or more, by commas");
-  app.add_option("--losses", files.losses, "Write each sample's loss here (.npy)")->type_name("DIR");
-  app.add_option("--logits", files.logits, "Write each sample's logits here (.npy)")->type_name("DIR");
+  app.add_option("--losses", losses, "Write each sample's loss here (.npy)")->type_name("DIR");
+  app.add_option("--logits", logits, "Write each sample's logits here (.npy)")->type_name("DIR");
 
   return program.run(argc, argv, [&] {
-    if (!files.losses.empty() && files.losses == files.logits) {
-      throw UsageError("--losses and --logits would write the same files; two folders would be right");
-    }
+    program.places().writes_folder(losses, "--losses", sample_file_names);
+    program.places().writes_folder(logits, "--logits", sample_file_names);
     const Subject subject = open_subject(program, options);
     if (subject.forget.empty() && (std::ranges::count(splits, "forget") + std::ranges::count(splits, "retain") > 0)) {
       throw UsageError("--split: nothing is forgotten; --forget says what forget and retain mean");
@@ -104,6 +126,7 @@ int main(int argc, char** argv) {
                                 {"train_digest", subject.dataset.train.digest},
                                 {"test_digest", subject.dataset.test.digest},
                                 {"forget", subject.forget.size()}};
+    SampleFiles files(losses, logits);
     if (subject.run) {
       evaluate_run(program, subject, sets, files);
     } else {

@@ -19,6 +19,7 @@ int main(int argc, char** argv) {
   add_whole_number(app, "--test", test, 1, "Test pictures");
   add_whole_number(app, "--classes", classes, 1, "Classes");
   return program.run(argc, argv, [&] {
+    program.places().writes_folder(out, "--out", synthetic_file_names);
     write_synthetic(out, train, test, classes, program.seed());
     print("{}: {} training and {} test pictures of {} classes\n", out.string(), grouped(train), grouped(test), classes);
   });

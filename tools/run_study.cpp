@@ -1,10 +1,14 @@
 // The main job in one go: train a SISA run, unlearn, retrain without the forget set, and lay the three side by side.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
+#include <string_view>
 
 #include "engine/base/error.h"
 #include "engine/base/file.h"
+#include "engine/base/in_the_making.h"
 #include "models/registry.h"
 #include "tools/common/options.h"
 #include "tools/common/output.h"
@@ -17,6 +21,13 @@
 using namespace nepenthe;
 
 namespace {
+
+constexpr auto study_file_names = [] {
+  std::array<std::string_view, SisaRun::file_names.size() + 6> names{
+      "sisa", "retrained", "sisa.partial-#", "retrained.partial-#", "report.txt", "study.json"};
+  std::ranges::copy(SisaRun::file_names, names.begin() + 6);
+  return names;
+}();
 
 /// A state of the run, examined.
 struct Row {
@@ -137,6 +148,8 @@ int main(int argc, char** argv) {
   add_recipe_options(app, config.recipe);
 
   return program.run(argc, argv, [&] {
+    program.places().reads_folder(data, "--data", dataset_file_names);
+    program.places().writes_folder(out, "--out", study_file_names);
     refuse_existing(out, "--out");
     config.seed = program.seed();
     Device& device = program.device();
@@ -156,8 +169,9 @@ int main(int argc, char** argv) {
     program.say(fmt::format("{} ({} training samples, {} classes): {}, {} shards, {} slices; F = {} ({} samples)",
                             dataset.name, grouped(samples), dataset.classes, config.model, config.shards,
                             config.epochs.size(), forget, grouped(static_cast<std::int64_t>(forgotten.size()))));
+    FolderInTheMaking making(out);
     program.say("1 of 3: training on everything");
-    SisaRun run = SisaRun::create(out / "sisa", config, dataset, {}, {}, device);
+    SisaRun run = SisaRun::create(making.path() / "sisa", config, dataset, {}, {}, device);
     const SisaRun::Cost training = run.complete(dataset, device, bar);
     rows.push_back(study.examine("trained on everything", run, training));
     program.say("2 of 3: unlearning F");
@@ -165,7 +179,7 @@ int main(int argc, char** argv) {
     const SisaRun::Cost unlearning = run.complete(dataset, device, bar);
     rows.push_back(study.examine("F unlearned", run, unlearning));
     program.say("3 of 3: retraining from scratch without F");
-    SisaRun retrained = SisaRun::create(out / "retrained", config, dataset, forgotten, {}, device);
+    SisaRun retrained = SisaRun::create(making.path() / "retrained", config, dataset, forgotten, {}, device);
     const SisaRun::Cost retraining = retrained.complete(dataset, device, bar);
     rows.push_back(study.examine("retrained without F", retrained, retraining));
 
@@ -177,13 +191,15 @@ int main(int argc, char** argv) {
         "checkpoints: {} of {} files of the unlearned run have the very bytes of the run retrained without F\n",
         study_table(rows, config.shards), forget_table(rows), same, files);
     print("\n{}", report);
-    write_file_atomically(out / "report.txt", report);
+    write_file_atomically(making.path() / "report.txt", report);
 
     auto& json = program.result();
     json["run"] = run_json(run);
+    json["run"]["folder"] = (out / "sisa").string();
     json["forget"] = {{"spec", forget}, {"samples", forgotten.size()}};
     for (const Row& row : rows) json["rows"].push_back(row_json(row, study.sets, run));
     json["identical_checkpoints"] = {{"same", same}, {"files", files}};
-    write_file_atomically(out / "study.json", json.dump(2) + "\n");
+    write_file_atomically(making.path() / "study.json", json.dump(2) + "\n");
+    making.keep();
   });
 }

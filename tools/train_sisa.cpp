@@ -27,6 +27,9 @@ struct Options {
 };
 
 SisaRun create_run(Program& program, const Options& options) {
+  program.places().reads_folder(options.data, "--data", dataset_file_names);
+  program.places().reads(options.weights, "--weights");
+  program.places().writes_folder(options.out, "--out", SisaRun::file_names);
   if (options.data.empty()) throw UsageError("--data is required; it names the folder of CIFAR binary files");
   if (static_cast<int>(options.config.epochs.size()) != options.slices) {
     throw UsageError(fmt::format("--epochs has {} numbers for {} slices; one number a slice would be right",
@@ -46,7 +49,10 @@ SisaRun create_run(Program& program, const Options& options) {
 }
 
 /// With --resume the run's own configuration counts; an option that says otherwise is a mistake.
-SisaRun resume_run(const CLI::App& app, const Options& options) {
+SisaRun resume_run(Program& program, const Options& options) {
+  const CLI::App& app = program.app();
+  program.places().reads_folder(options.data, "--data", dataset_file_names);
+  program.places().writes_folder(options.out, "--out", SisaRun::file_names);
   if (!options.exclude.empty() || !options.weights.empty()) {
     throw UsageError("--resume: leave out --exclude and --weights; unlearn_sisa makes a run forget more");
   }
@@ -97,16 +103,16 @@ int main(int argc, char** argv) {
   return program.run(argc, argv, [&] {
     options.config.seed = program.seed();
     if (fc_lr_option->count() > 0) options.config.recipe.fc_lr = fc_lr;
-    SisaRun run = options.resume ? resume_run(app, options) : create_run(program, options);
-    const Dataset dataset = read_run_data(run, options.data);
+    SisaRun run = options.resume ? resume_run(program, options) : create_run(program, options);
+    const Dataset dataset = read_run_data(program, run, options.data);
     Device& device = open_device(program, run);
     run.lock();
-    tell_of_foreign_files(program, run);
+    tell_of_leftovers(program, run);
     const SisaWork work = run.work({}, options.resume ? tell_of_damage(program, run) : std::vector<SisaRun::Damage>{});
     program.say(fmt::format("{}: {} shards, {} slices, {}; {} sample passes to make", dataset.name, run.config().shards,
                             run.config().epochs.size(), run.config().model, grouped(work.sample_passes())));
     ProgressBar bar(program.quiet());
-    const SisaRun::Cost cost = carry_out(run, work, dataset, device, bar);
+    const SisaRun::Cost cost = carry_out(run, work, dataset, device, bar, !options.resume);
 
     const Evaluator evaluator(device, dataset);
     const auto sets = evaluation_sets({"test"}, dataset, {});

@@ -31,7 +31,7 @@ int main(int argc, char** argv) {
 
   return program.run(argc, argv, [&] {
     constexpr int classes = 100;
-    require_writable_place(out, "--out");
+    program.places().writes(out, "--out");
     refuse_existing(out, "--out");
     Device& device = program.device();
     device.measure_conv_algorithms();

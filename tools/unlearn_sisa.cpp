@@ -28,9 +28,10 @@ void add_recipe_changes(CLI::App& app, Recipe& recipe) {
 }
 
 /// run.forget(), with what finishes the request where it is accepted and something fails after that.
-void request(SisaRun& run, const SisaWork& work, const std::vector<std::int32_t>& ids, const std::string& spec) {
+void request(SisaRun& run, const SisaWork& work, const std::vector<std::int32_t>& ids,
+             const nlohmann::ordered_json& recorded) {
   try {
-    run.forget(ids, {{"forget", spec}});
+    run.forget(ids, recorded);
   } catch (const UsageError&) {
     throw;
   } catch (const std::exception& error) {
@@ -58,12 +59,15 @@ int main(int argc, char** argv) {
 
   return program.run(argc, argv, [&] {
     if (forget.empty() == !resume) throw UsageError("one of --forget SPEC and --resume is needed");
+    program.places().reads_folder(run_folder, "--run", SisaRun::file_names);
+    program.places().reads_folder(data, "--data", dataset_file_names);
     SisaRun run = open_run(run_folder, !resume);
+    const bool knows_class_names = run.knows_class_names();
     const std::optional<Recipe> recipe = recipe_given(app, given, run.config().recipe);
     if (recipe && !resume) throw UsageError("the recipe's options go with --resume, for the stages left to make");
-    const Dataset dataset = read_run_data(run, data);
+    const Dataset dataset = read_run_data(program, run, data);
     if (!dry_run) run.lock();
-    tell_of_foreign_files(program, run);
+    tell_of_leftovers(program, run);
     std::vector<std::int32_t> ids;
     if (!resume) {
       require_finished(run);
@@ -81,8 +85,14 @@ int main(int argc, char** argv) {
     json["plan"] = plan_json(work);
     if (dry_run) return;
 
+    // What can be refused is refused before the request is recorded.
     Device& device = open_device(program, run);
-    if (!resume) request(run, work, ids, forget);
+    run.require_device(device);
+    if (!resume) {
+      nlohmann::ordered_json recorded{{"forget", forget}};
+      if (!knows_class_names) recorded["class_names_digest"] = class_names_digest(dataset);
+      request(run, work, ids, recorded);
+    }
     if (recipe) run.change_recipe(work, *recipe);
     ProgressBar bar(program.quiet());
     const SisaRun::Cost cost = carry_out(run, work, dataset, device, bar);

@@ -154,7 +154,8 @@ TEST_CASE("folders: what a killed maker left is removed where it is all its own"
     spill(left->path() / "run.json");
   });
   const FolderInTheMaking living(out);
-  for (const char* name : {"run.partial-x", "run.partial-1-2-3", "other.partial-1"}) fs::create_directory(folder / name);
+  for (const char* name : {"run.partial-x", "run.partial-1-2-3", "other.partial-1"})
+    fs::create_directory(folder / name);
   spill(folder / "run.partial-3");
   fs::create_directory(folder / "run.partial-4");
   spill(folder / "run.partial-4" / "notes.txt");
@@ -165,7 +166,8 @@ TEST_CASE("folders: what a killed maker left is removed where it is all its own"
   const auto before = listing(folder.path()).size();
   const AbandonedFolders found = remove_abandoned_folders(out, names);
   CHECK(found.removed.size() == 1);
-  CHECK(found.foreign == std::vector<fs::path>{folder / "run.partial-4" / "notes.txt", folder / "run.partial-6" / "shard-1"});
+  CHECK(found.foreign ==
+        std::vector<fs::path>{folder / "run.partial-4" / "notes.txt", folder / "run.partial-6" / "shard-1"});
   CHECK(listing(folder.path()).size() == before - 1);
   CHECK(fs::exists(living.path()));
 }

@@ -18,8 +18,8 @@ TEST_CASE("JSON: numbers are not converted and do not wrap around") {
     CHECK_THROWS_WITH_AS(whole_number(json, name, 0, 59), doctest::Contains(name), Error);
   }
   CHECK(whole_number(json, "long", 0, 4294967297) == 4294967297);
-  CHECK_THROWS_WITH_AS(whole_numbers(json, "ids", 0, 59), "\"ids\" holds 2.5; whole numbers from 0 to 59 would be right",
-                       Error);
+  CHECK_THROWS_WITH_AS(whole_numbers(json, "ids", 0, 59),
+                       "\"ids\" holds 2.5; whole numbers from 0 to 59 would be right", Error);
   CHECK_THROWS_WITH_AS(whole_numbers(json, "far", 0, 59), doctest::Contains("4294967297"), Error);
   CHECK(whole_numbers(json, "right", 0, 59) == std::vector<std::int64_t>{3, 59});
   CHECK(seed_number(json, "huge") == 18446744073709551615ULL);

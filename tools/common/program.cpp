@@ -1,7 +1,6 @@
 #include "tools/common/program.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -157,7 +156,8 @@ int Program::run(int argc, char** argv, const std::function<void()>& body) {
   try {
     if (parse(argc, argv)) {
       stop_on_signals();
-      if (!json_file_.empty()) require_writable_place(json_file_, "--json");
+      places_.writes(json_file_, "--json");
+      places_.reads(conv_algorithms_file_, "--conv-algorithms");
       auto& result = *result_;
       result["program"] = name_;
       result["version"] = version;
@@ -273,26 +273,6 @@ std::optional<Recipe> recipe_given(const CLI::App& app, const Recipe& given, con
     any = true;
   }
   return any ? std::optional(recipe_from_json(result)) : std::nullopt;
-}
-
-void refuse_existing(const std::filesystem::path& path, const std::string& option) {
-  if (std::filesystem::exists(path)) {
-    throw UsageError(fmt::format("{} {}: exists already; another name, or removing it first, would be right", option,
-                                 path.string()));
-  }
-}
-
-void require_writable_place(const std::filesystem::path& path, const std::string& option) {
-  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
-  if (!std::filesystem::is_directory(folder)) {
-    throw UsageError(fmt::format("{} {}: there is no folder {}", option, path.string(), folder.string()));
-  }
-  if (::access(folder.c_str(), W_OK) != 0) {
-    throw UsageError(fmt::format("{} {}: the folder {} may not be written", option, path.string(), folder.string()));
-  }
-  if (std::filesystem::is_directory(path)) {
-    throw UsageError(fmt::format("{} {}: is a folder; the name of a file is needed", option, path.string()));
-  }
 }
 
 }  // namespace nepenthe

@@ -12,6 +12,7 @@
 
 #include "engine/device.h"
 #include "engine/recipe.h"
+#include "tools/common/places.h"
 
 namespace nepenthe {
 
@@ -43,6 +44,9 @@ class Program {
   /// Prints a line for people on standard error, unless --quiet.
   void say(const std::string& line) const;
 
+  /// Tell it of every file and folder that the command line names, before anything begins.
+  Places& places() { return places_; }
+
   /// The machine-readable result, an object that already holds program, version, configuration (every option), seed,
   /// device and precision; add to it. Written to --json FILE when the body returns.
   nlohmann::ordered_json& result();
@@ -59,6 +63,7 @@ class Program {
   std::uint64_t seed_ = 1;
   std::string json_file_, conv_algorithms_file_;
   bool quiet_ = false;
+  Places places_{[this](const std::string& line) { say(line); }};
   std::unique_ptr<Device> device_;
   std::unique_ptr<nlohmann::ordered_json> result_;
 };
@@ -73,11 +78,5 @@ std::string option_of(std::string field);
 /// `base` with what the command line says of a recipe (into `given`, by add_recipe_options); empty where it says
 /// nothing.
 std::optional<Recipe> recipe_given(const CLI::App& app, const Recipe& given, const Recipe& base);
-
-/// Throws UsageError where `path` exists already.
-void refuse_existing(const std::filesystem::path& path, const std::string& option);
-
-/// Throws UsageError where a file could not be made at `path`: no such folder, or the name of a folder.
-void require_writable_place(const std::filesystem::path& path, const std::string& option);
 
 }  // namespace nepenthe

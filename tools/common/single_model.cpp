@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "engine/formats/torch_checkpoint.h"
+#include "kernels/libraries.h"
 #include "models/registry.h"
 #include "models/weights.h"
 #include "tools/common/options.h"
@@ -16,6 +18,7 @@
 #include "unlearning/evaluation.h"
 #include "unlearning/forget_spec.h"
 #include "unlearning/permutation.h"
+#include "unlearning/provenance/origin.h"
 
 namespace nepenthe {
 
@@ -25,7 +28,7 @@ void add_single_model_options(Program& program, SingleModelOptions& options) {
   app.add_option("--model", options.training.model, "resnet20, resnet32, resnet44 or resnet56")->type_name("NAME");
   add_whole_number(app, "--epochs", options.training.recipe.epochs, 1, "Passes over the data");
   add_recipe_options(app, options.training.recipe);
-  app.add_option("--out", options.training.out, "The checkpoint to write (.safetensors)")
+  app.add_option("--out", options.training.out, "The checkpoint to write: .safetensors, .pt or .pth")
       ->type_name("FILE")
       ->required();
   app.add_flag("--resume", options.training.resume, "Continue an interrupted training");
@@ -33,16 +36,30 @@ void add_single_model_options(Program& program, SingleModelOptions& options) {
 
 void run_single_model(Program& program, SingleModelOptions& options) {
   SingleModelTraining& training = options.training;
-  require_writable_place(training.out, "--out");
-  refuse_existing(training.out, "--out");
+  Places& places = program.places();
+  places.reads_folder(options.data, "--data", dataset_file_names);
+  places.reads(training.weights, "--weights");
+  places.writes(training.out, "--out");
+  places.writes(training.out.string() + ".state", "--out's state");
+  places.writes(journal_of(training.out), "--out's journal");
+  (void)weights_format(training.out);
+  for (const auto& path : clear_up_after(training.out)) {
+    program.say(fmt::format("note: {}: left by a killed program, and removed", path.string()));
+  }
+  if (!training.resume) refuse_existing(training.out, "--out");
   training.seed = program.seed();
-  const InterruptedTraining before =
-      training.resume ? interrupted_training(training.out) : InterruptedTraining{.isa = {}, .device = {}};
+  const InterruptedTraining before = training.resume ? interrupted_training(training.out) : InterruptedTraining{};
   program.prefer_isa(before.isa);
   Device& device = program.device();
   if (!before.device.empty() && before.device != device.description()) {
     program.say(fmt::format("note: the training was begun on {}, this is {}: results may differ in the last bits",
                             before.device, device.description()));
+  }
+  if (device.isa() && !before.onednn.empty() && before.onednn != kernels::onednn_version()) {
+    program.say(
+        fmt::format("note: the training was begun with oneDNN {}, this is oneDNN {}: results may differ in the last "
+                    "bits",
+                    before.onednn, kernels::onednn_version()));
   }
   make_architecture(training.model, 10);  // an unknown name is told before the data is read
   const Dataset dataset = read_dataset(options.data);
@@ -55,7 +72,10 @@ void run_single_model(Program& program, SingleModelOptions& options) {
   }
   if (!options.left_out.empty()) {
     training.left_out = resolve_forget_spec(options.left_out, forget_context(dataset, permutation, training.seed));
+    training.left_out_by = options.left_out;
   }
+  if (!training.weights.empty())
+    program.say(fmt::format("weights: {}", weights_in_words(describe_weights(training.weights))));
   program.say(fmt::format("{}: {} of {} training samples, {} classes, {}, {} epochs", dataset.name,
                           grouped(dataset.train.count() - static_cast<int>(training.left_out.size())),
                           grouped(dataset.train.count()), dataset.classes, training.model, training.recipe.epochs));
@@ -69,6 +89,8 @@ void run_single_model(Program& program, SingleModelOptions& options) {
   } catch (const UsageError& error) {
     throw UsageError(fmt::format("{}{}", training.resume ? "--resume: " : "", error.what()));
   }
+
+  if (result.was_complete) program.say(fmt::format("note: {}: the training is complete", training.out.string()));
 
   std::optional<Metrics> test;
   double eval_seconds = 0;
@@ -90,16 +112,19 @@ void run_single_model(Program& program, SingleModelOptions& options) {
     table.add({"test", percent(test->top1), percent(test->top5), decimals(test->loss, 4)});
     print("{}\n", table.text());
   }
-  print("last epoch's training loss {:.4f}; {} sample passes in {}\n{}  SHA-256 {}\n", result.training.loss,
-        grouped(result.training.sample_passes), duration(result.training.seconds), training.out.string(),
-        result.digest);
+  if (!result.was_complete) {
+    print("last epoch's training loss {:.4f}; {} sample passes in {}\n", result.training.loss,
+          grouped(result.training.sample_passes), duration(result.training.seconds));
+  }
+  print("{}  SHA-256 {}\n", training.out.string(), result.digest);
 
   auto& json = program.result();
   json["recipe"] = to_json(training.recipe);
   json["data"] = {{"name", dataset.name}, {"train_digest", dataset.train.digest}, {"test_digest", dataset.test.digest}};
   json["left_out"] = training.left_out.size();
   json["checkpoint"] = {{"file", training.out.string()}, {"sha256", result.digest}};
-  json["train_loss"] = result.training.loss;
+  json["origin"] = result.origin;
+  json["train_loss"] = result.was_complete ? nlohmann::ordered_json() : nlohmann::ordered_json(result.training.loss);
   json["resumed"] = training.resume;  // loss and cost are those of this call
   if (test) json["splits"] = {{"test", to_json(*test)}};
   json["cost"] = cost_json(result.training.sample_passes, result.multiply_adds, result.training.seconds, eval_seconds);

@@ -1,12 +1,17 @@
 #include "tools/common/sisa.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <exception>
 #include <nlohmann/json.hpp>
+#include <system_error>
 
 #include "engine/base/error.h"
+#include "kernels/libraries.h"
 #include "models/registry.h"
 #include "tools/common/report.h"
+#include "unlearning/provenance/origin.h"
 
 namespace nepenthe {
 namespace {
@@ -34,12 +39,20 @@ void require_finished(const SisaRun& run) {
   }
 }
 
-void tell_of_foreign_files(const Program& program, const SisaRun& run) {
+void tell_of_leftovers(const Program& program, const SisaRun& run) {
+  for (const auto& path : run.cleared_up()) {
+    program.say(fmt::format("note: {}: left by a killed program, and removed", path.string()));
+  }
   std::string list;
   for (const auto& path : run.foreign_files()) list += (list.empty() ? "" : ", ") + path.string();
   if (list.empty()) return;
   program.say(
       fmt::format("note: not the run's own, and left alone, also where they hold what is to be forgotten: {}", list));
+}
+
+void tell_of_weights(Program& program, const Json& weights) {
+  program.result()["weights"] = weights;
+  if (weights.contains(origin_key)) program.say(fmt::format("weights: {}", weights_in_words(weights)));
 }
 
 std::vector<SisaRun::Damage> tell_of_damage(const Program& program, const SisaRun& run) {
@@ -48,13 +61,24 @@ std::vector<SisaRun::Damage> tell_of_damage(const Program& program, const SisaRu
   return damage;
 }
 
-Dataset read_run_data(const SisaRun& run, const std::filesystem::path& folder) {
-  if (folder.empty() && !std::filesystem::is_directory(run.data_folder())) {
+Dataset read_run_data(Program& program, const SisaRun& run, const std::filesystem::path& folder) {
+  std::error_code unknown;
+  if (folder.empty() && !std::filesystem::is_directory(run.data_folder(), unknown)) {
     throw UsageError(
         fmt::format("the run's data is no longer at {}; --data says where it is now", run.data_folder().string()));
   }
+  if (folder.empty()) program.places().reads_folder(run.data_folder(), "the run's data", dataset_file_names);
   Dataset dataset = read_dataset(folder.empty() ? run.data_folder() : folder);
   run.check_data(dataset);
+  if (const Json weights = run.weights(); !weights.is_null()) {
+    program.say(fmt::format("the run started from {}", weights_in_words(weights)));
+  }
+  if (!run.knows_class_names()) {
+    program.say(
+        fmt::format("note: {}: an earlier version made it and did not record its class names; a class means what "
+                    "the names in {} say",
+                    run.folder().string(), dataset.folder.string()));
+  }
   return dataset;
 }
 
@@ -66,22 +90,36 @@ Device& open_device(Program& program, const SisaRun& run) {
     program.say(fmt::format("note: the run was made on {}, this is {}: results may differ in the last bits",
                             run.made_on(), here));
   }
+  std::vector<std::string> others = run.onednn_versions();
+  std::erase(others, kernels::onednn_version());
+  if (device.isa() && !others.empty()) {
+    program.say(
+        fmt::format("note: oneDNN {} made checkpoints of the run, this is oneDNN {}: results may differ in the last "
+                    "bits",
+                    fmt::join(others, ", "), kernels::onednn_version()));
+  }
   return device;
 }
 
-SisaRun::Cost carry_out(SisaRun& run, const SisaWork& work, const Dataset& dataset, Device& device,
-                        Observer& observer) {
+SisaRun::Cost carry_out(SisaRun& run, const SisaWork& work, const Dataset& dataset, Device& device, Observer& observer,
+                        bool is_new) {
+  const auto discarded = [&](const std::exception& error, bool with_states) {
+    if (!is_new || !run.discard(work, with_states)) return;
+    throw Error(fmt::format("{}; nothing was made, and {} is removed", error.what(), run.folder().string()));
+  };
   try {
     return run.carry_out(work, dataset, device, observer);
   } catch (const Interrupted& interrupted) {
     throw Interrupted(
         fmt::format("{}; train_sisa --out {} --resume continues", interrupted.what(), run.folder().string()));
   } catch (const Diverged& diverged) {
+    discarded(diverged, true);
     throw Error(
         fmt::format("{}; the run still has it to do, and {} --lr N (or another option of the recipe) gives the "
                     "stages left to make another recipe",
                     diverged.what(), resume_command(run.folder())));
   } catch (const Error& error) {
+    discarded(error, false);
     throw Error(fmt::format("{}; {} does what is left to do", error.what(), resume_command(run.folder())));
   }
 }
@@ -98,6 +136,8 @@ Json run_json(const SisaRun& run) {
           {"seed", config.seed},
           {"data_digest", config.data_digest},
           {"made_on", run.made_on()},
+          {"oneDNN", run.onednn_versions()},
+          {"weights", run.weights()},
           {"forgotten", run.forgotten().size()}};
 }
 

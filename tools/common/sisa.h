@@ -18,21 +18,27 @@ SisaRun open_run(const std::filesystem::path& folder, bool to_forget = false);
 /// Throws Error where the run has stages to make, with what finishes it.
 void require_finished(const SisaRun& run);
 
-/// Says on standard error what lies in the run's folder that is not its own.
-void tell_of_foreign_files(const Program& program, const SisaRun& run);
+/// Says on standard error what killed programs left in the run's folder, and was removed, and what is not its own.
+void tell_of_leftovers(const Program& program, const SisaRun& run);
 
 /// run.find_damage(), said on standard error.
 std::vector<SisaRun::Damage> tell_of_damage(const Program& program, const SisaRun& run);
 
-/// The run's data: from `folder`, or from where it was when the run was made. Throws UsageError where it is other data.
-Dataset read_run_data(const SisaRun& run, const std::filesystem::path& folder);
+/// Puts what training started from into the program's result ("weights") and says where it came from in turn.
+void tell_of_weights(Program& program, const nlohmann::ordered_json& weights);
+
+/// The run's data: from `folder`, or from where it was when the run was made. Says on standard error what the run
+/// started from, and where its class names are not recorded. Throws UsageError where it is other data.
+Dataset read_run_data(Program& program, const SisaRun& run, const std::filesystem::path& folder);
 
 /// Opens the program's device, with the instruction set that made the run where this processor has it, and says on
-/// standard error where it is not the one that made the run: the bits may differ then.
+/// standard error where it, or its oneDNN, is not the one that made the run: the bits may differ then.
 Device& open_device(Program& program, const SisaRun& run);
 
-/// run.carry_out(), with how to go on in the message when it is interrupted or diverges.
-SisaRun::Cost carry_out(SisaRun& run, const SisaWork& work, const Dataset& dataset, Device& device, Observer& observer);
+/// run.carry_out(), with how to go on in the message when it is interrupted or diverges. A run that `is_new` is removed
+/// where its training comes to nothing.
+SisaRun::Cost carry_out(SisaRun& run, const SisaWork& work, const Dataset& dataset, Device& device, Observer& observer,
+                        bool is_new = false);
 
 nlohmann::ordered_json run_json(const SisaRun& run);
 nlohmann::ordered_json run_cost_json(const SisaRun& run, const SisaRun::Cost& cost, double eval_seconds);

@@ -1,11 +1,14 @@
 #include "tools/common/subject.h"
 
+#include <nlohmann/json.hpp>
+
 #include "engine/base/error.h"
 #include "models/registry.h"
 #include "models/weights.h"
 #include "tools/common/options.h"
 #include "tools/common/sisa.h"
 #include "unlearning/forget_spec.h"
+#include "unlearning/provenance/origin.h"
 
 namespace nepenthe {
 
@@ -25,6 +28,10 @@ Subject open_subject(Program& program, const SubjectOptions& options) {
   if (one_network == !options.run.empty()) {
     throw UsageError("one of --run RUN, and --model NAME with --weights FILE, is needed");
   }
+  Places& places = program.places();
+  places.reads_folder(options.run, "--run", SisaRun::file_names);
+  places.reads(options.weights, "--weights");
+  places.reads_folder(options.data, "--data", dataset_file_names);
   Subject subject;
   std::uint64_t seed = program.seed();
   if (one_network) {
@@ -36,10 +43,13 @@ Subject open_subject(Program& program, const SubjectOptions& options) {
     subject.model =
         std::make_unique<ModelState>(program.device(), make_architecture(options.model, subject.dataset.classes));
     load_weights(options.weights, *subject.model);
+    const nlohmann::ordered_json weights = describe_weights(options.weights);
+    require_class_names(weights, subject.dataset);
+    tell_of_weights(program, weights);
   } else {
     subject.run = open_run(options.run);
     require_finished(*subject.run);
-    subject.dataset = read_run_data(*subject.run, options.data);
+    subject.dataset = read_run_data(program, *subject.run, options.data);
     open_device(program, *subject.run);
     seed = subject.run->config().seed;
     subject.forget = subject.run->forgotten();
