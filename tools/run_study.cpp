@@ -149,6 +149,7 @@ int main(int argc, char** argv) {
 
   return program.run(argc, argv, [&] {
     program.places().reads_folder(data, "--data", dataset_file_names);
+    program.places().reads_specification(forget, "--forget");
     program.places().writes_folder(out, "--out", study_file_names);
     refuse_existing(out, "--out");
     config.seed = program.seed();

@@ -29,6 +29,7 @@ struct Options {
 SisaRun create_run(Program& program, const Options& options) {
   program.places().reads_folder(options.data, "--data", dataset_file_names);
   program.places().reads(options.weights, "--weights");
+  program.places().reads_specification(options.exclude, "--exclude");
   program.places().writes_folder(options.out, "--out", SisaRun::file_names);
   if (options.data.empty()) throw UsageError("--data is required; it names the folder of CIFAR binary files");
   if (static_cast<int>(options.config.epochs.size()) != options.slices) {

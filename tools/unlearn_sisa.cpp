@@ -61,6 +61,7 @@ int main(int argc, char** argv) {
     if (forget.empty() == !resume) throw UsageError("one of --forget SPEC and --resume is needed");
     program.places().reads_folder(run_folder, "--run", SisaRun::file_names);
     program.places().reads_folder(data, "--data", dataset_file_names);
+    program.places().reads_specification(forget, "--forget");
     SisaRun run = open_run(run_folder, !resume);
     const bool knows_class_names = run.knows_class_names();
     const std::optional<Recipe> recipe = recipe_given(app, given, run.config().recipe);

@@ -169,6 +169,23 @@ Ids resolve_part(const Part& part, const ForgetContext& context) {
   return first_in_keyed_order(ids, *fraction, context.seed);
 }
 
+/// Calls visit(part) for one after the other; what it throws is said with the part.
+template <class Visit>
+void each_part(std::string_view spec, Visit visit) {
+  if (spec.empty()) throw UsageError(fmt::format("the forget specification is empty: {}", grammar));
+  for (std::string_view rest = spec;;) {
+    Part part{.text = rest.substr(0, rest.find(','))};
+    try {
+      part = first_part(rest);
+      visit(part);
+    } catch (const std::runtime_error& error) {  // also of a file that is damaged
+      throw UsageError(fmt::format("forget specification, part '{}': {}", part.text, error.what()));
+    }
+    if (part.text.size() == rest.size()) break;
+    rest.remove_prefix(part.text.size() + 1);
+  }
+}
+
 }  // namespace
 
 ForgetContext forget_context(const Dataset& dataset, std::span<const std::int32_t> permutation, std::uint64_t seed) {
@@ -181,23 +198,22 @@ ForgetContext forget_context(const Dataset& dataset, std::span<const std::int32_
 }
 
 std::vector<std::int32_t> resolve_forget_spec(std::string_view spec, const ForgetContext& context) {
-  if (spec.empty()) throw UsageError(fmt::format("the forget specification is empty: {}", grammar));
   std::vector<bool> named(context.labels.size(), false);
-  for (std::string_view rest = spec;;) {
-    Part part{.text = rest.substr(0, rest.find(','))};
-    try {
-      part = first_part(rest);
-      for (const std::int32_t id : resolve_part(part, context)) named[static_cast<std::size_t>(id)] = true;
-    } catch (const std::runtime_error& error) {  // also of a file that is damaged
-      throw UsageError(fmt::format("forget specification, part '{}': {}", part.text, error.what()));
-    }
-    if (part.text.size() == rest.size()) break;
-    rest.remove_prefix(part.text.size() + 1);
-  }
+  each_part(spec, [&](const Part& part) {
+    for (const std::int32_t id : resolve_part(part, context)) named[static_cast<std::size_t>(id)] = true;
+  });
   Ids ids;
   for (std::size_t i = 0; i < named.size(); ++i)
     if (named[i]) ids.push_back(static_cast<std::int32_t>(i));
   return ids;
+}
+
+std::vector<std::filesystem::path> files_of_forget_spec(std::string_view spec) {
+  std::vector<std::filesystem::path> files;
+  each_part(spec, [&](const Part& part) {
+    if (part.kind == "ids") files.emplace_back(part.set);
+  });
+  return files;
 }
 
 std::vector<std::int32_t> retained_ids(int samples, std::span<const std::int32_t> forgotten) {

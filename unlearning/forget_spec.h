@@ -46,6 +46,9 @@ ForgetContext forget_context(const Dataset& dataset, std::span<const std::int32_
 /// something else (with the line or element).
 std::vector<std::int32_t> resolve_forget_spec(std::string_view spec, const ForgetContext& context);
 
+/// The files that its ids parts name. Throws UsageError for what is outside the grammar.
+std::vector<std::filesystem::path> files_of_forget_spec(std::string_view spec);
+
 /// The ids 0 … samples−1 without `forgotten` (sorted, unique), sorted.
 std::vector<std::int32_t> retained_ids(int samples, std::span<const std::int32_t> forgotten);
 

@@ -205,6 +205,13 @@ TEST_CASE("outputs are nowhere where something else is") {
   check_refused("unlearn_sisa --run run --forget range:0-1 --json run/conv_algorithms.json", {"--json", "--run"});
   check_refused("unlearn_sisa --run run --forget range:0-1 --json data/train.bin", {"--json", "the run's data"});
   check_refused("train_sisa --out run --resume --json run/run.json", {"--json", "--out"});
+  nepenthe::tests::spill(world().root / "ids,x", "1\n");
+  check_refused("unlearn_sisa --run run --forget class:1,ids:ids,x --json ids,x", {"--json ids,x", "--forget ids,x"});
+  check_refused(one + "--forget ids:ids,x@0.5,range:0-2 --json ids,x", {"--json ids,x", "--forget ids,x"});
+  check_refused(world().train_one + "--exclude ids:ids,x --out x.safetensors --json ids,x",
+                {"--json", "specification"});
+  check_refused("train_sisa --data data --exclude ids:ids,x --out new --json ids,x", {"--json", "--exclude"});
+  fs::remove(world().root / "ids,x");
   check_refused(one + "--json base.safetensors", {"--json", "--weights"});
   check_refused(one + "--json ./data/fine_label_names.txt", {"--json", "--data"});
   check_refused(one + "--losses x --logits ./x/", {"--logits", "--losses"});

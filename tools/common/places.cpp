@@ -7,6 +7,7 @@
 #include <system_error>
 
 #include "engine/base/error.h"
+#include "unlearning/forget_spec.h"
 
 namespace nepenthe {
 namespace {
@@ -71,6 +72,11 @@ bool Places::add(const fs::path& path, const std::string& option, bool output, N
 
 void Places::reads_folder(const fs::path& folder, const std::string& option, NamePatterns names) {
   (void)add(folder, option, false, names);
+}
+
+void Places::reads_specification(const std::string& specification, const std::string& option) {
+  if (specification.empty()) return;
+  for (const fs::path& file : files_of_forget_spec(specification)) reads(file, option);
 }
 
 void Places::writes(const fs::path& file, const std::string& option) {

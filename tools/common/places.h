@@ -21,6 +21,8 @@ class Places {
   /// own, whose places they are too.
   void reads(const std::filesystem::path& file, const std::string& option) { (void)add(file, option, false, {}); }
   void reads_folder(const std::filesystem::path& folder, const std::string& option, NamePatterns names);
+  /// The files that a specification's ids parts name; an empty one has none.
+  void reads_specification(const std::string& specification, const std::string& option);
   /// Throws UsageError besides where a file could not be made there.
   void writes(const std::filesystem::path& file, const std::string& option);
   void writes_folder(const std::filesystem::path& folder, const std::string& option, NamePatterns names);

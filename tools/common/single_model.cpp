@@ -39,6 +39,7 @@ void run_single_model(Program& program, SingleModelOptions& options) {
   Places& places = program.places();
   places.reads_folder(options.data, "--data", dataset_file_names);
   places.reads(training.weights, "--weights");
+  places.reads_specification(options.left_out, "specification");
   places.writes(training.out, "--out");
   places.writes(training.out.string() + ".state", "--out's state");
   places.writes(journal_of(training.out), "--out's journal");

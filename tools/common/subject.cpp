@@ -32,6 +32,7 @@ Subject open_subject(Program& program, const SubjectOptions& options) {
   places.reads_folder(options.run, "--run", SisaRun::file_names);
   places.reads(options.weights, "--weights");
   places.reads_folder(options.data, "--data", dataset_file_names);
+  places.reads_specification(options.forget, "--forget");
   Subject subject;
   std::uint64_t seed = program.seed();
   if (one_network) {
