@@ -174,15 +174,16 @@ template <class Visit>
 void each_part(std::string_view spec, Visit visit) {
   if (spec.empty()) throw UsageError(fmt::format("the forget specification is empty: {}", grammar));
   for (std::string_view rest = spec;;) {
-    Part part{.text = rest.substr(0, rest.find(','))};
+    std::string_view text = rest.substr(0, rest.find(','));
     try {
-      part = first_part(rest);
+      const Part part = first_part(rest);
+      text = part.text;
       visit(part);
     } catch (const std::runtime_error& error) {  // also of a file that is damaged
-      throw UsageError(fmt::format("forget specification, part '{}': {}", part.text, error.what()));
+      throw UsageError(fmt::format("forget specification, part '{}': {}", text, error.what()));
     }
-    if (part.text.size() == rest.size()) break;
-    rest.remove_prefix(part.text.size() + 1);
+    if (text.size() == rest.size()) break;
+    rest.remove_prefix(text.size() + 1);
   }
 }
 
