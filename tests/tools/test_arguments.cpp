@@ -122,6 +122,11 @@ TEST_CASE("a name that is not UTF-8 is refused at the start") {
         0);
 }
 
+TEST_CASE("control characters of an argument do not reach the terminal") {
+  const std::string error = refusal("train_model --out o --data '\x1b[2J\nd'");
+  CHECK(contains(error, "\\x1b[2J d"));
+}
+
 TEST_CASE("more threads than can be are refused") {
   const Folder folder;
   const Outcome outcome = run_program(folder.path, "bench_step --threads 2000000000 --device cpu");

@@ -20,13 +20,20 @@
 namespace nepenthe {
 namespace {
 
-/// One line, whatever a message holds.
-std::string in_one_line(std::string text) {
-  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
-  for (char& c : text) {
-    if (c == '\n' || c == '\r') c = ' ';
+/// One line without control characters, whatever a message holds.
+std::string in_one_line(const std::string& text) {
+  std::string line;
+  for (const char c : text) {
+    if (c == '\n' || c == '\r' || c == '\t') {
+      line += ' ';
+    } else if (const auto code = static_cast<unsigned char>(c); code < 0x20 || code == 0x7F) {
+      line += fmt::format("\\x{:02x}", code);
+    } else {
+      line += c;
+    }
   }
-  return text;
+  while (line.ends_with(' ')) line.pop_back();
+  return line;
 }
 
 /// "batch 0: at least 1" with the option that says so, "--batch 0: …": the layers below know fields, not options.
