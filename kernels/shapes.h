@@ -28,6 +28,7 @@ struct Conv2dShape {
   ImageShape input() const { return {n, h, w, c}; }
   ImageShape output() const { return {n, out_h(), out_w(), out_c}; }
   std::size_t weights() const { return std::size_t(out_c) * kernel * kernel * c; }
+  // NOLINTNEXTLINE(modernize-use-nullptr): clang-tidy 14 takes the 0 that results are compared with for a pointer
   auto operator<=>(const Conv2dShape&) const = default;
 };
 
