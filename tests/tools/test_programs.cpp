@@ -276,7 +276,7 @@ TEST_CASE("programs need nothing of CUDA to start") {
   CAPTURE(seconds);
   CAPTURE(kilobytes);
   CHECK(seconds < 0.02);
-  CHECK(kilobytes < 15 * 1024);
+  CHECK(kilobytes < 30 * 1024);  // oneDNN 3 takes 20 MiB, CUDA's libraries take hundreds
 #endif
 }
 
