@@ -86,7 +86,7 @@ fs::path data_of_another_form(const fs::path& folder, int levels = 2) {
   if (found != all.end()) return *found;
   for (std::size_t i = 0; levels > 0 && i < std::min<std::size_t>(all.size(), 10); ++i) {
     if (!is_folder(all[i])) continue;
-    const fs::path below = data_of_another_form(all[i], levels - 1);
+    fs::path below = data_of_another_form(all[i], levels - 1);
     if (!below.empty()) return below;
   }
   return {};

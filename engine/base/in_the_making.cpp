@@ -90,7 +90,7 @@ fs::path find_foreign(const fs::path& folder, NamePatterns names) {
     const bool own_folder = type == fs::file_type::directory && fits(name, names);
     if (!own_file && !own_folder) return entry.path();
     if (own_folder) {
-      if (const fs::path foreign = find_foreign(entry.path(), names); !foreign.empty()) return foreign;
+      if (fs::path foreign = find_foreign(entry.path(), names); !foreign.empty()) return foreign;
     }
   }
   return {};

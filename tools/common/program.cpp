@@ -77,7 +77,7 @@ std::string explain(const CLI::App& app, const CLI::ParseError& error) {
     const bool option = unknown.front().starts_with('-');
     return fmt::format("{}: {}", unknown.front(), option ? "there is no such option" : "an argument too many");
   }
-  const std::string message = error.what();
+  std::string message = error.what();
   if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr) {
     return message.substr(0, message.find(':')) + " needs one value, and is given once";
   }

@@ -94,7 +94,7 @@ void require_same_training(const Json& identity, const TrainingConfig& config, c
 
 /// The identity of the training in `state`, where it is that of `config` but for the instruction set.
 std::string identity_to_continue(const fs::path& state, const TrainingConfig& config, const Dataset& dataset) {
-  const std::string identity = read_with_digest(state).metadata["identity"];
+  std::string identity = read_with_digest(state).metadata["identity"];
   require_same_training(Json::parse(identity, nullptr, false), config, dataset, state);
   return identity;
 }

@@ -29,6 +29,7 @@ struct SingleModelTraining {
   bool resume = false;
 };
 
+// NOLINTNEXTLINE(bugprone-exception-escape): moving JSON throws nothing, as it declares
 struct SingleModelResult {
   TrainingResult training;
   bool was_complete = false;       // nothing was left to do: no pass was made and there is no loss
