@@ -123,7 +123,7 @@ TEST_CASE("a name that is not UTF-8 is refused at the start") {
 }
 
 TEST_CASE("control characters of an argument do not reach the terminal") {
-  const std::string error = refusal("train_model --out o --data '\x1b[2J\nd'");
+  const std::string error = refusal("eval_model --model resnet20 --data d --weights '\x1b[2J\nd'");
   CHECK(contains(error, "\\x1b[2J d"));
 }
 
