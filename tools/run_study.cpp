@@ -171,36 +171,44 @@ int main(int argc, char** argv) {
                             dataset.name, grouped(samples), dataset.classes, config.model, config.shards,
                             config.epochs.size(), forget, grouped(static_cast<std::int64_t>(forgotten.size()))));
     FolderInTheMaking making(out);
-    program.say("1 of 3: training on everything");
-    SisaRun run = SisaRun::create(making.path() / "sisa", config, dataset, {}, {}, device);
-    const SisaRun::Cost training = run.complete(dataset, device, bar);
-    rows.push_back(study.examine("trained on everything", run, training));
-    program.say("2 of 3: unlearning F");
-    run.forget(forgotten, {{"forget", forget}});
-    const SisaRun::Cost unlearning = run.complete(dataset, device, bar);
-    rows.push_back(study.examine("F unlearned", run, unlearning));
-    program.say("3 of 3: retraining from scratch without F");
-    SisaRun retrained = SisaRun::create(making.path() / "retrained", config, dataset, forgotten, {}, device);
-    const SisaRun::Cost retraining = retrained.complete(dataset, device, bar);
-    rows.push_back(study.examine("retrained without F", retrained, retraining));
+    const auto make = [&] {
+      program.say("1 of 3: training on everything");
+      SisaRun run = SisaRun::create(making.path() / "sisa", config, dataset, {}, {}, device);
+      const SisaRun::Cost training = run.complete(dataset, device, bar);
+      rows.push_back(study.examine("trained on everything", run, training));
+      program.say("2 of 3: unlearning F");
+      run.forget(forgotten, {{"forget", forget}});
+      const SisaRun::Cost unlearning = run.complete(dataset, device, bar);
+      rows.push_back(study.examine("F unlearned", run, unlearning));
+      program.say("3 of 3: retraining from scratch without F");
+      SisaRun retrained = SisaRun::create(making.path() / "retrained", config, dataset, forgotten, {}, device);
+      const SisaRun::Cost retraining = retrained.complete(dataset, device, bar);
+      rows.push_back(study.examine("retrained without F", retrained, retraining));
 
-    const auto [same, files] = compare_checkpoints(run, retrained);
-    const std::string report = fmt::format(
-        "The ensemble (mean posterior) on the test set, and the membership inference attack on F, shard by shard\n"
-        "(0.5: F cannot be told from pictures never seen)\n\n{}\n"
-        "The attack on each shard's own part of F, and how many of F are still classified right\n\n{}\n"
-        "checkpoints: {} of {} files of the unlearned run have the very bytes of the run retrained without F\n",
-        study_table(rows, config.shards), forget_table(rows), same, files);
-    print("\n{}", report);
-    write_file_atomically(making.path() / "report.txt", report);
+      const auto [same, files] = compare_checkpoints(run, retrained);
+      const std::string report = fmt::format(
+          "The ensemble (mean posterior) on the test set, and the membership inference attack on F, shard by shard\n"
+          "(0.5: F cannot be told from pictures never seen)\n\n{}\n"
+          "The attack on each shard's own part of F, and how many of F are still classified right\n\n{}\n"
+          "checkpoints: {} of {} files of the unlearned run have the very bytes of the run retrained without F\n",
+          study_table(rows, config.shards), forget_table(rows), same, files);
+      print("\n{}", report);
+      write_file_atomically(making.path() / "report.txt", report);
 
-    auto& json = program.result();
-    json["run"] = run_json(run);
-    json["run"]["folder"] = (out / "sisa").string();
-    json["forget"] = {{"spec", forget}, {"samples", forgotten.size()}};
-    for (const Row& row : rows) json["rows"].push_back(row_json(row, study.sets, run));
-    json["identical_checkpoints"] = {{"same", same}, {"files", files}};
-    write_file_atomically(making.path() / "study.json", json.dump(2) + "\n");
+      auto& json = program.result();
+      json["run"] = run_json(run);
+      json["run"]["folder"] = (out / "sisa").string();
+      json["forget"] = {{"spec", forget}, {"samples", forgotten.size()}};
+      for (const Row& row : rows) json["rows"].push_back(row_json(row, study.sets, run));
+      json["identical_checkpoints"] = {{"same", same}, {"files", files}};
+      write_file_atomically(making.path() / "study.json", json.dump(2) + "\n");
+    };
+    try {
+      make();
+    } catch (const Interrupted& interrupted) {  // hours of work may be in it
+      making.keep();
+      throw Interrupted(fmt::format("{}; what is made so far stays in {}", interrupted.what(), out.string()));
+    }
     making.keep();
   });
 }
