@@ -10,6 +10,8 @@
 #include <system_error>
 #include <vector>
 
+#include "engine/base/file.h"
+
 namespace nepenthe {
 
 namespace {
@@ -67,7 +69,7 @@ std::vector<fs::path> entries(const fs::path& folder) {
 fs::path parent(const fs::path& given) {
   const fs::path path = given.has_filename() ? given : given.parent_path();  // "data/" is "data"
   if (path.filename() == "." || path.filename() == "..") return path / "..";
-  return path.has_parent_path() ? path.parent_path() : fs::path(".");
+  return folder_of(path);
 }
 
 std::string about_archive(const fs::path& archive) {

@@ -20,10 +20,6 @@ namespace nepenthe {
 
 namespace {
 
-[[noreturn]] void fail(const std::filesystem::path& path, std::string_view doing, int error) {
-  throw Error(fmt::format("{}: cannot {}: {}", path.string(), doing, std::strerror(error)));
-}
-
 class Descriptor {
  public:
   explicit Descriptor(int fd) : fd_(fd) {}
@@ -58,9 +54,9 @@ Descriptor open_for_reading(const std::filesystem::path& path, struct stat& stat
   if (file.get() < 0) {
     const int error = errno;
     if (::stat(path.c_str(), &status) == 0) refuse_other_kinds();
-    fail(path, "open", error);
+    fail_by_system(path, "open", error);
   }
-  if (::fstat(file.get(), &status) != 0) fail(path, "read", errno);
+  if (::fstat(file.get(), &status) != 0) fail_by_system(path, "read", errno);
   refuse_other_kinds();
   return file;
 }
@@ -70,20 +66,29 @@ std::size_t read_some(const Descriptor& file, const std::filesystem::path& path,
   while (true) {
     const ssize_t got = ::read(file.get(), buffer.data(), buffer.size());
     if (got >= 0) return static_cast<std::size_t>(got);
-    if (errno != EINTR) fail(path, "read", errno);
-  }
-}
-
-void write_all(int file, const std::filesystem::path& path, std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::write(file, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) fail(path, "write", errno);
-    bytes = bytes.subspan(static_cast<std::size_t>(written));
+    if (errno != EINTR) fail_by_system(path, "read", errno);
   }
 }
 
 }  // namespace
+
+void fail_by_system(const std::filesystem::path& path, std::string_view doing, int error) {
+  throw Error(fmt::format("{}: cannot {}: {}", path.string(), doing, std::strerror(error)));
+}
+
+bool write_all(int file, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t written = ::write(file, text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return false;
+    text.remove_prefix(static_cast<std::size_t>(written));
+  }
+  return true;
+}
+
+std::filesystem::path folder_of(const std::filesystem::path& path) {
+  return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+}
 
 std::vector<std::byte> read_file(const std::filesystem::path& path) {
   struct stat status = {};
@@ -116,18 +121,17 @@ std::vector<std::byte> read_file_start(const std::filesystem::path& path, std::s
 void sync_folder(const std::filesystem::path& folder) {
   const Descriptor file(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   // Some file systems cannot sync a folder and say EINVAL; there a change is as durable as it gets.
-  if (file.get() < 0 || (::fsync(file.get()) != 0 && errno != EINVAL)) fail(folder, "sync the folder", errno);
+  if (file.get() < 0 || (::fsync(file.get()) != 0 && errno != EINVAL)) fail_by_system(folder, "sync the folder", errno);
 }
 
 void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes) {
   struct stat status = {};
   const bool exists = ::stat(path.c_str(), &status) == 0;
-  if (exists && S_ISDIR(status.st_mode)) fail(path, "write", EISDIR);
+  if (exists && S_ISDIR(status.st_mode)) fail_by_system(path, "write", EISDIR);
   if (exists && !S_ISREG(status.st_mode)) {
     Descriptor device(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
-    if (device.get() < 0) fail(path, "open for writing", errno);
-    write_all(device.get(), path, bytes);
-    if (!device.close()) fail(path, "write", errno);
+    if (device.get() < 0) fail_by_system(path, "open for writing", errno);
+    if (!write_all(device.get(), as_text(bytes)) || !device.close()) fail_by_system(path, "write", errno);
     return;
   }
 
@@ -136,10 +140,10 @@ void write_file_atomically(const std::filesystem::path& path, std::span<const st
   const std::filesystem::path target = no_target || resolved.empty() ? path : resolved;
   FileInTheMaking making(target);
   if (exists) (void)::fchmod(making.descriptor(), status.st_mode & 07777);
-  write_all(making.descriptor(), path, bytes);
-  if (::fsync(making.descriptor()) != 0) fail(path, "write", errno);
-  if (!making.become_target()) fail(path, "replace", errno);
-  sync_folder(target.has_parent_path() ? target.parent_path() : std::filesystem::path("."));
+  if (!write_all(making.descriptor(), as_text(bytes)) || ::fsync(making.descriptor()) != 0)
+    fail_by_system(path, "write", errno);
+  if (!making.become_target()) fail_by_system(path, "replace", errno);
+  sync_folder(folder_of(target));
 }
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view text) {
@@ -159,7 +163,7 @@ std::vector<std::filesystem::directory_entry> list_folder(const std::filesystem:
 bool is_there(const std::filesystem::path& path) {
   struct stat status = {};
   if (::stat(path.c_str(), &status) == 0) return true;
-  if (errno != ENOENT && errno != ENOTDIR) fail(path, "look at it", errno);
+  if (errno != ENOENT && errno != ENOTDIR) fail_by_system(path, "look at it", errno);
   return false;
 }
 
@@ -167,11 +171,12 @@ void make_folder(const std::filesystem::path& folder) {
   struct stat status = {};
   if (::mkdir(folder.c_str(), 0777) == 0) return;
   const int error = errno;
-  if (::stat(folder.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) fail(folder, "make the folder", error);
+  if (::stat(folder.c_str(), &status) != 0 || !S_ISDIR(status.st_mode))
+    fail_by_system(folder, "make the folder", error);
 }
 
 void remove_file(const std::filesystem::path& path) {
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT) fail(path, "remove", errno);
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) fail_by_system(path, "remove", errno);
 }
 
 struct Sha256::State {

@@ -25,6 +25,15 @@ std::vector<std::byte> read_file_start(const std::filesystem::path& path, std::s
 void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes);
 void write_file_atomically(const std::filesystem::path& path, std::string_view text);
 
+/// Throws Error "PATH: cannot DOING: REASON", the reason being the system's for this error number (errno).
+[[noreturn]] void fail_by_system(const std::filesystem::path& path, std::string_view doing, int error);
+
+/// Writes all of `text` to an open file; false with errno set.
+bool write_all(int file, std::string_view text);
+
+/// The folder that something is in: "." for a bare name.
+std::filesystem::path folder_of(const std::filesystem::path& path);
+
 /// Makes what was created, renamed or removed in a folder durable. Throws Error with the path and the system's reason.
 void sync_folder(const std::filesystem::path& folder);
 

@@ -10,11 +10,9 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
-#include <cstring>
 #include <system_error>
 #include <utility>
 
-#include "engine/base/error.h"
 #include "engine/base/file.h"
 
 namespace nepenthe {
@@ -26,12 +24,6 @@ constexpr std::string_view digits = "0123456789";
 constexpr std::array<std::string_view, 1> temporary_ending{"#-#"};
 constexpr std::array<std::string_view, 2> partial_ending{"#", "#-#"};
 constexpr std::string_view partial = ".partial-";
-
-[[noreturn]] void fail(const fs::path& path, std::string_view doing, int error) {
-  throw Error(fmt::format("{}: cannot {}: {}", path.string(), doing, std::strerror(error)));
-}
-
-fs::path folder_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
 
 /// "run" for "run/" too.
 fs::path without_slash(const fs::path& folder) { return folder.has_filename() ? folder : folder.parent_path(); }
@@ -117,7 +109,7 @@ FileInTheMaking::FileInTheMaking(const fs::path& target) : target_(target) {
     path_ = folder_of(target) / fmt::format(".{}.{}-{}.tmp", target.filename().string(), ::getpid(), serial++);
     file_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (file_ < 0 && errno == EEXIST) continue;  // of another process that had the number
-    if (file_ < 0) fail(target, "create a temporary file beside", errno);
+    if (file_ < 0) fail_by_system(target, "create a temporary file beside", errno);
     if (mark(file_, path_)) return;
     ::close(file_);
   }
@@ -145,7 +137,7 @@ FolderInTheMaking::FolderInTheMaking(const fs::path& target) : target_(without_s
     } else if (errno != EEXIST) {
       const int error = errno;
       for (auto made = way_.rbegin(); made != way_.rend(); ++made) ::rmdir(made->c_str());
-      fail(*way, "make the folder", error);
+      fail_by_system(*way, "make the folder", error);
     }
   }
   for (int attempt = 0; folder_ < 0; ++attempt) {
@@ -161,10 +153,10 @@ bool FolderInTheMaking::make() {
     const int error = errno;
     if (error == EEXIST) return false;
     for (auto made = way_.rbegin(); made != way_.rend(); ++made) ::rmdir(made->c_str());
-    fail(path_, "make the folder", error);
+    fail_by_system(path_, "make the folder", error);
   }
   folder_ = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-  if (folder_ < 0 && errno != ENOENT) fail(path_, "open", errno);
+  if (folder_ < 0 && errno != ENOENT) fail_by_system(path_, "open", errno);
   if (folder_ >= 0 && mark(folder_, path_)) return true;
   if (folder_ >= 0) ::close(std::exchange(folder_, -1));
   return false;  // one that clears up was faster
@@ -186,16 +178,16 @@ void FolderInTheMaking::keep() {
       if (entry.is_directory() && fs::is_directory(to, problem)) {
         for (const fs::directory_entry& inner : list_folder(entry.path())) {
           if (::rename(inner.path().c_str(), (to / inner.path().filename()).c_str()) != 0) {
-            fail(to / inner.path().filename(), "put in place", errno);
+            fail_by_system(to / inner.path().filename(), "put in place", errno);
           }
         }
       } else if (::rename(entry.path().c_str(), to.c_str()) != 0) {
-        fail(to, "put in place", errno);
+        fail_by_system(to, "put in place", errno);
       }
     }
     fs::remove_all(path_, problem);
   } else if (::rename(path_.c_str(), target_.c_str()) != 0) {
-    fail(target_, "put in place", errno);
+    fail_by_system(target_, "put in place", errno);
   }
   ::close(std::exchange(folder_, -1));
   sync_folder(folder_of(target_));

@@ -8,21 +8,12 @@
 #include <csignal>
 #include <cstdlib>
 
+#include "engine/base/file.h"
+
 namespace nepenthe {
 namespace {
 
 std::optional<int> failure;
-
-/// 0, or the error number.
-int write_all(int file, std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t written = ::write(file, text.data(), text.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return errno;
-    text.remove_prefix(static_cast<std::size_t>(written));
-  }
-  return 0;
-}
 
 bool wants_plain_lines() {
   const char* terminal = std::getenv("TERM");
@@ -44,7 +35,7 @@ void tell(std::string_view text) { (void)write_all(STDERR_FILENO, text); }
 
 void print_text(std::string_view text) {
   if (failure) return;
-  if (const int error = write_all(STDOUT_FILENO, text); error != 0) failure = error;
+  if (!write_all(STDOUT_FILENO, text)) failure = errno;
 }
 
 std::optional<int> output_failure() { return failure; }

@@ -7,6 +7,7 @@
 #include <system_error>
 
 #include "engine/base/error.h"
+#include "engine/base/file.h"
 #include "unlearning/forget_spec.h"
 
 namespace nepenthe {
@@ -36,7 +37,7 @@ bool is_own(const fs::path& path, const fs::path& folder, NamePatterns names) {
 
 void require_writable_place(const fs::path& path, const std::string& option) {
   std::error_code unknown;
-  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  const fs::path folder = folder_of(path);
   if (!fs::is_directory(folder, unknown)) {
     throw UsageError(fmt::format("{} {}: there is no folder {}", option, path.string(), folder.string()));
   }

@@ -11,6 +11,7 @@
 #include "engine/base/error.h"
 #include "engine/base/file.h"
 #include "engine/conv_algorithms_file.h"
+#include "engine/formats/text_lines.h"
 #include "kernels/libraries.h"
 #include "tools/common/options.h"
 #include "tools/common/output.h"
@@ -48,15 +49,6 @@ std::string with_option(const CLI::App& app, const std::string& message) {
 int fail(int exit_code, const std::string& message) {
   tell(fmt::format("error: {}\n", in_one_line(message)));
   return exit_code;
-}
-
-bool is_utf8(const std::string& text) {
-  try {
-    (void)nlohmann::json(text).dump();
-    return true;
-  } catch (const nlohmann::json::exception&) {
-    return false;
-  }
 }
 
 /// Results name files, in JSON, which is UTF-8.

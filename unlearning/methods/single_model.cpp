@@ -220,9 +220,8 @@ std::vector<fs::path> clear_up_after(const fs::path& out) {
   if (!is_there(journal_of(out))) return {};
   const Journal journal(journal_of(out));
   const std::string state = state_of(out).filename().string();
-  const fs::path folder = out.has_parent_path() ? out.parent_path() : fs::path(".");
   std::vector<fs::path> removed =
-      remove_abandoned_files(folder, [&](std::string_view target) { return target == state; });
+      remove_abandoned_files(folder_of(out), [&](std::string_view target) { return target == state; });
   const bool left = fs::is_regular_file(fs::symlink_status(state_of(out), unknown));
   if (left && is_complete(out, journal.lines()) && fs::remove(state_of(out), unknown)) removed.push_back(state_of(out));
   return removed;

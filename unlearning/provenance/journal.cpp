@@ -9,7 +9,6 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <ctime>
 #include <string_view>
 #include <utility>
@@ -31,20 +30,6 @@ std::string utc_now() {
   std::array<char, 32> text{};
   std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &utc);
   return text.data();
-}
-
-[[noreturn]] void fail(const fs::path& path, std::string_view doing, int error) {
-  throw Error(fmt::format("{}: cannot {}: {}", path.string(), doing, std::strerror(error)));
-}
-
-bool write_all(int file, std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t written = ::write(file, text.data(), text.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return false;
-    text.remove_prefix(static_cast<std::size_t>(written));
-  }
-  return true;
 }
 
 /// A crash leaves a line cut short. One that is whole up to its break, and has another byte there, is damaged.
@@ -93,10 +78,10 @@ Journal::Journal(fs::path path) : path_(std::move(path)) {
     lines_ = read_journal(path_);
     struct stat now = {};
     if (::fstat(file_, &now) == 0 && lines_.bytes < now.st_size && ::ftruncate(file_, lines_.bytes) != 0) {
-      fail(path_, "cut off what a crash left in", errno);
+      fail_by_system(path_, "cut off what a crash left in", errno);
     }
     // A program that ended between writing a line and syncing it leaves one that counts and must stay.
-    if (::fsync(file_) != 0) fail(path_, "sync", errno);
+    if (::fsync(file_) != 0) fail_by_system(path_, "sync", errno);
   } catch (...) {
     if (is_new_) remove();
     ::close(file_);
@@ -118,11 +103,11 @@ void Journal::open() {
     if (file_ < 0 && errno == ELOOP) {
       throw Error(fmt::format("{}: is a symbolic link; the file itself would be right", path_.string()));
     }
-    if (file_ < 0) fail(path_, "open for writing", errno);
+    if (file_ < 0) fail_by_system(path_, "open for writing", errno);
     if (::flock(file_, LOCK_EX | LOCK_NB) != 0) {
       const int error = errno;
       ::close(file_);
-      if (error != EWOULDBLOCK) fail(path_, "lock", error);
+      if (error != EWOULDBLOCK) fail_by_system(path_, "lock", error);
       throw Error(fmt::format("{}: another program works with it; when it is done, try again", path_.string()));
     }
     // Who had the lock before may have taken the file away.
@@ -141,12 +126,12 @@ void Journal::append(const Json& entry) {
   seal(line, lines_.last_digest);
   const std::string text = line.dump();
   // Whatever an append before this one left behind when it failed.
-  if (::ftruncate(file_, lines_.bytes) != 0) fail(path_, "write", errno);
+  if (::ftruncate(file_, lines_.bytes) != 0) fail_by_system(path_, "write", errno);
   // The break goes last and by itself: where it is, what is before it is durable.
   if (!write_all(file_, text) || ::fsync(file_) != 0 || !write_all(file_, "\n") || ::fsync(file_) != 0) {
     const int error = errno;
     if (::ftruncate(file_, lines_.bytes) == 0) ::fsync(file_);
-    fail(path_, "write", error);
+    fail_by_system(path_, "write", error);
   }
   lines_.bytes += static_cast<std::int64_t>(text.size()) + 1;
   lines_.last_digest = line.at("digest").get<std::string>();
@@ -154,7 +139,7 @@ void Journal::append(const Json& entry) {
 }
 
 void Journal::remove() {
-  if (::unlink(path_.c_str()) != 0) fail(path_, "remove", errno);
+  if (::unlink(path_.c_str()) != 0) fail_by_system(path_, "remove", errno);
 }
 
 }  // namespace nepenthe
