@@ -25,6 +25,17 @@ void check(std::string_view op, const Conv2dShape& s) {
   }
 }
 
+void check(std::string_view op, const PoolShape& s) {
+  check(op, s.input());
+  constexpr int widest = 16;  // a place in a window fits a byte
+  const bool window = s.kernel > 0 && s.kernel <= widest && s.stride > 0 && s.padding >= 0 && 2 * s.padding <= s.kernel;
+  if (!window || s.h + 2 * s.padding < s.kernel || s.w + 2 * s.padding < s.kernel) {
+    throw std::invalid_argument(fmt::format(
+        "[{}] no output for input (N, H, W, C) = ({}, {}, {}, {}), windows of {} x {}, stride {}, padding {}", op, s.n,
+        s.h, s.w, s.c, s.kernel, s.kernel, s.stride, s.padding));
+  }
+}
+
 void check(std::string_view op, const LinearShape& s) {
   if (s.rows <= 0 || s.in <= 0 || s.out <= 0) {
     throw std::invalid_argument(fmt::format("[{}] no product for ({}, {}) · ({}, {})", op, s.rows, s.in, s.in, s.out));

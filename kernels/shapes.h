@@ -32,6 +32,17 @@ struct Conv2dShape {
   auto operator<=>(const Conv2dShape&) const = default;
 };
 
+/// Square windows of side `kernel`; what lies outside the picture takes no part.
+struct PoolShape {
+  int n, h, w, c;  // input (N, H, W, C)
+  int kernel, stride, padding;
+  int out_h() const { return (h + 2 * padding - kernel) / stride + 1; }
+  int out_w() const { return (w + 2 * padding - kernel) / stride + 1; }
+  ImageShape input() const { return {n, h, w, c}; }
+  ImageShape output() const { return {n, out_h(), out_w(), c}; }
+  auto operator<=>(const PoolShape&) const = default;
+};
+
 struct BatchNormShape {
   ImageShape image;
   bool add = false;   // y = norm(x) + residual
@@ -57,6 +68,7 @@ std::string text(const Conv2dShape& shape);
 /// call it first.
 void check(std::string_view op, const ImageShape& shape);
 void check(std::string_view op, const Conv2dShape& shape);
+void check(std::string_view op, const PoolShape& shape);
 void check(std::string_view op, const LinearShape& shape);
 void check(std::string_view op, const LogitsShape& shape);
 

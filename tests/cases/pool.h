@@ -1,7 +1,16 @@
-// Global average poolings.
+// Poolings.
 #pragma once
 
 #include "tests/cases/images.h"
+
+namespace nepenthe::kernels {
+
+inline PoolShape with_batch(PoolShape shape, int batch) {
+  shape.n = batch;
+  return shape;
+}
+
+}  // namespace nepenthe::kernels
 
 namespace nepenthe::cases {
 
@@ -18,5 +27,26 @@ inline constexpr Image pool_table[] = {
     {"many channels", {2, 2, 3, 520}},
 };
 inline constexpr std::span<const Image> pool = pool_table;
+
+using MaxPool = Case<kernels::PoolShape>;
+
+inline constexpr MaxPool max_pool_table[] = {
+    {"stem of ImageNet's ResNets at 64 px", {1, 32, 32, 64, 3, 2, 1}, true},
+    {"one element", {1, 1, 1, 1, 1, 1, 0}},
+    {"tiny", {2, 4, 3, 2, 3, 2, 1}},
+    {"odd sides", {3, 7, 9, 5, 3, 2, 1}},
+    {"chunks and a rest", {17, 8, 8, 16, 3, 2, 1}},
+    {"half vectors", {3, 5, 6, 24, 3, 2, 1}},
+    {"no overlap, what is left over", {2, 7, 5, 32, 2, 2, 0}},
+    {"pixels between the windows", {2, 9, 9, 16, 2, 3, 0}},
+    {"stride 1", {2, 6, 6, 16, 3, 1, 1}},
+    {"a window larger than the picture", {2, 2, 2, 8, 5, 1, 2}},
+    {"the widest window", {1, 16, 17, 16, 16, 1, 8}},
+};
+inline constexpr std::span<const MaxPool> max_pool = max_pool_table;
+
+inline double window_pixels(const kernels::PoolShape& s) {
+  return static_cast<double>(s.output().size()) * s.kernel * s.kernel;
+}
 
 }  // namespace nepenthe::cases
