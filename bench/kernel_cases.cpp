@@ -179,6 +179,27 @@ struct Cases {
          }});
   }
 
+  void max_pool(const kernels::PoolShape& shape) {
+    const std::size_t x_size = shape.input().size(), y_size = shape.output().size();
+    const std::string size =
+        fmt::format("{}, {}x{}, stride {}", text(shape.input()), shape.kernel, shape.kernel, shape.stride);
+    const double bytes = number((x_size + y_size) * element + y_size);
+    bench.run({.op = "max_pool forward", .shape = size, .bytes = bytes, .bind = [=, this](Operands& memory) {
+                 T *y = memory.take<T>(y_size), *x = memory.take<T>(x_size);
+                 auto* taps = memory.take<std::uint8_t>(y_size);
+                 return
+                     [=, this] { kernels::max_pool_forward<T>(exec, {.shape = shape, .y = y, .taps = taps, .x = x}); };
+               }});
+    bench.run({.op = "max_pool backward", .shape = size, .bytes = bytes, .bind = [=, this](Operands& memory) {
+                 T *dx = memory.take<T>(x_size), *dy = memory.take<T>(y_size);
+                 const auto* taps = memory.take<std::uint8_t>(y_size);
+                 return [=, this] {
+                   kernels::max_pool_backward<T>(
+                       exec, {.shape = shape, .dx = dx, .accumulate = Accumulate::assign, .dy = dy, .taps = taps});
+                 };
+               }});
+  }
+
   void losses(const kernels::LogitsShape& shape) {
     const std::size_t rows = static_cast<std::size_t>(shape.rows), values = rows * shape.classes;
     const std::string size = fmt::format("{}x{}", shape.rows, shape.classes);
@@ -398,6 +419,7 @@ void run_kernels(KernelBench& bench, int batch) {
     run.elementwise(image);
   }
   for (const ImageShape& image : cases::of_network(cases::pool, batch)) run.pool(image);
+  for (const kernels::PoolShape& shape : cases::of_network(cases::max_pool, batch)) run.max_pool(shape);
   for (const kernels::LinearShape& shape : cases::of_network(cases::linear, batch)) run.linear(shape);
   for (const kernels::LogitsShape& shape : cases::of_network(cases::logits, batch)) run.losses(shape);
   run.optimizers();

@@ -16,6 +16,7 @@ namespace nepenthe::cases {
 
 inline constexpr Image pool_table[] = {
     {"third stage of CIFAR's ResNets", {1, 8, 8, 64}, true},
+    {"fourth stage of ImageNet's ResNets", {1, 7, 7, 512}, true},
     {"one element", {1, 1, 1, 1}},
     {"tiny", {2, 3, 2, 3}},
     {"odd", {3, 7, 5, 5}},
@@ -31,7 +32,8 @@ inline constexpr std::span<const Image> pool = pool_table;
 using MaxPool = Case<kernels::PoolShape>;
 
 inline constexpr MaxPool max_pool_table[] = {
-    {"stem of ImageNet's ResNets at 64 px", {1, 32, 32, 64, 3, 2, 1}, true},
+    {"stem of ImageNet's ResNets", {1, 112, 112, 64, 3, 2, 1}, true},
+    {"ImageNet's stem, 64 px", {2, 32, 32, 64, 3, 2, 1}},
     {"one element", {1, 1, 1, 1, 1, 1, 0}},
     {"tiny", {2, 4, 3, 2, 3, 2, 1}},
     {"odd sides", {3, 7, 9, 5, 3, 2, 1}},

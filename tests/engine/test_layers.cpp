@@ -213,5 +213,26 @@ TEST_CASE("layers: global average pool") {
   CHECK(relative_error(download(bench.device, input->grad), dx) <= fp32_tolerance);
 }
 
+TEST_CASE("layers: max pool") {
+  const std::string name = "max_pool";
+  const ImageShape in = golden().image_shape(name + "/x"), out = golden().image_shape(name + "/y");
+  const auto x = golden().channels_last(name + "/x"), y = golden().channels_last(name + "/y");
+  const auto dy = golden().channels_last(name + "/dy"), dx = golden().channels_last(name + "/dx");
+  const kernels::PoolShape shape{.n = in.n, .h = in.h, .w = in.w, .c = in.c, .kernel = 3, .stride = 2, .padding = 1};
+  REQUIRE(shape.output() == out);
+  CHECK(relative_error(reference::max_pool_forward(shape, x), y) <= float64_tolerance);
+  CHECK(relative_error(reference::max_pool_backward(shape, x, dy), dx) <= float64_tolerance);
+
+  Bench bench;
+  Pass pass = bench.pass(true), evaluation = bench.pass(false);
+  const Variable input = make_variable(upload(bench.device, in, x));
+  const Variable output = ops::max_pool(pass, input, 3, 2, 1);
+  const Variable evaluated = ops::max_pool(evaluation, input, 3, 2, 1);
+  bench.backward(output, dy);
+  CHECK(same_bits(download(bench.device, output->value), narrowed(y)));  // nothing is computed
+  CHECK(same_bits(download(bench.device, evaluated->value), narrowed(y)));
+  CHECK(relative_error(download(bench.device, input->grad), dx) <= fp32_tolerance);
+}
+
 }  // namespace
 }  // namespace nepenthe::tests
