@@ -146,6 +146,30 @@ TEST_CASE("optimizer: the last layer has a learning rate of its own") {
   }
 }
 
+TEST_CASE(
+    "optimizer: Adam with a learning rate of the last layer's own, both by cosine, is PyTorch's with two groups") {
+  Device device(test_device());
+  const auto rates = golden_json("optimizers.json").at("adam_groups");
+  const Recipe recipe{.optimizer = OptimizerKind::adam,
+                      .lr = rates.at("lr"),
+                      .fc_lr = rates.at("fc_lr").get<double>(),
+                      .weight_decay = 0};
+  check(recipe);
+  Subject subject(device, {"layer.weight", "fc.weight"});
+  const auto initial = narrowed(subject.golden.values("adam_groups/initial"));
+  for (const std::size_t tensor : {0, 1}) subject.put(subject.parameters.values(), tensor, initial);
+  Steps optimizer(subject.parameters, recipe);
+  for (int step = 0; step < 12; ++step) {
+    CAPTURE(step);
+    subject.set_gradients(std::size_t(step));
+    optimizer.step(schedule_factor(Schedule::cosine, step, 12));
+    CHECK(relative_error(subject.get(0), subject.golden.row("adam_groups/backbone", std::size_t(step))) <=
+          trajectory_tolerance);
+    CHECK(relative_error(subject.get(1), subject.golden.row("adam_groups/head", std::size_t(step))) <=
+          trajectory_tolerance);
+  }
+}
+
 TEST_CASE("optimizer: the factor multiplies both learning rates") {
   Device device(test_device());
   Recipe recipe{.lr = 0.1, .fc_lr = 0.2, .momentum = 0, .nesterov = false, .weight_decay = 0};
