@@ -10,7 +10,7 @@
 
 namespace nepenthe {
 
-/// "resnet20", "resnet32", …
+/// "resnet20", "resnet32", … for CIFAR's own pictures, "resnet18" and "resnet34" for ImageNet's.
 std::vector<std::string> model_names();
 
 /// Throws UsageError for a name that is not there, listing those that are.
