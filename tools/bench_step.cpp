@@ -74,7 +74,7 @@ int main(int argc, char** argv) {
   std::string model = "resnet32", mode = "train";
   int batch = 128, steps = 30, warmup = 5, group = 0;
   CLI::App& app = program.app();
-  app.add_option("--model", model, "resnet20, resnet32, resnet44 or resnet56");
+  add_model(app, model);
   add_whole_number(app, "--batch", batch, 1, "Pictures a step");
   app.add_option("--mode", mode, "train or eval")->check(one_of({"train", "eval"}));
   add_whole_number(app, "--steps", steps, 1, "Times to take, each of a group of steps");

@@ -140,7 +140,7 @@ int main(int argc, char** argv) {
       ->check(one_of({"quick"}));
   app.add_option("--data", data, "Folder of CIFAR-100 or CIFAR-10 binary files")->type_name("DIR")->required();
   app.add_option("--out", out, "Folder for the runs and the report")->type_name("DIR")->required();
-  app.add_option("--model", config.model, "resnet20, resnet32, resnet44 or resnet56")->type_name("NAME");
+  add_model(app, config.model);
   add_whole_number(app, "--shards", config.shards, 1, "Networks, each on its own part of the data");
   add_whole_numbers(app, "--epochs", config.epochs, "Epochs of each stage, one number a slice");
   app.add_option("--forget", forget, "The forget set; by default the study's: positions 40 % to 60 %")

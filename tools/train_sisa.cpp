@@ -86,7 +86,7 @@ int main(int argc, char** argv) {
   Options options;
   CLI::App& app = program.app();
   app.add_option("--data", options.data, "Folder of CIFAR-100 or CIFAR-10 binary files")->type_name("DIR");
-  app.add_option("--model", options.config.model, "resnet20, resnet32, resnet44 or resnet56")->type_name("NAME");
+  add_model(app, options.config.model);
   app.add_option("--out", options.out, "The run's folder")->type_name("RUN")->required();
   add_whole_number(app, "--shards", options.config.shards, 1, "Networks, each on its own part of the data");
   add_whole_number(app, "--slices", options.slices, 1, "Slices of a shard: checkpoints on the way");

@@ -24,7 +24,7 @@ int main(int argc, char** argv) {
   std::filesystem::path out;
   std::vector<int> batches{128}, eval_batches{512};
   CLI::App& app = program.app();
-  app.add_option("--model", model, "resnet20, resnet32, resnet44 or resnet56")->type_name("NAME");
+  add_model(app, model);
   add_whole_numbers(app, "--batch", batches, "Sizes of training batches, the last of an epoch too");
   add_whole_numbers(app, "--eval-batch", eval_batches, "Sizes of evaluated batches");
   app.add_option("--out", out, "The record to write (.json)")->type_name("FILE")->required();

@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "engine/base/error.h"
+#include "models/registry.h"
 
 namespace nepenthe {
 
@@ -54,6 +55,11 @@ CLI::Option* add_names(CLI::App& app, const std::string& option, std::vector<std
           option, [option, &values](const std::string& text) { values = parts_of_list(option, text); }, description)
       ->default_str(fmt::format("{}", fmt::join(values, ",")))
       ->type_name("NAME,...");
+}
+
+CLI::Option* add_model(CLI::App& app, std::string& model, const std::string& description) {
+  return app.add_option("--model", model, fmt::format("{}{}", description, fmt::join(model_names(), ", ")))
+      ->type_name("NAME");
 }
 
 CLI::Validator one_of(const std::vector<std::string>& words) {

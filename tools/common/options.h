@@ -55,6 +55,9 @@ CLI::Option* add_number(CLI::App& app, const std::string& option, double& value,
 CLI::Option* add_names(CLI::App& app, const std::string& option, std::vector<std::string>& values,
                        const std::string& description);
 
+/// --model, an option of one architecture's name; the description ends with those that are known.
+CLI::Option* add_model(CLI::App& app, std::string& model, const std::string& description = "");
+
 /// Validators for Option::check: one of some words; a file that is there.
 CLI::Validator one_of(const std::vector<std::string>& words);
 CLI::Validator existing_file();

@@ -25,7 +25,7 @@ namespace nepenthe {
 void add_single_model_options(Program& program, SingleModelOptions& options) {
   CLI::App& app = program.app();
   app.add_option("--data", options.data, "Folder of CIFAR-100 or CIFAR-10 binary files")->type_name("DIR")->required();
-  app.add_option("--model", options.training.model, "resnet20, resnet32, resnet44 or resnet56")->type_name("NAME");
+  add_model(app, options.training.model);
   add_whole_number(app, "--epochs", options.training.recipe.epochs, 1, "Passes over the data");
   add_recipe_options(app, options.training.recipe);
   app.add_option("--out", options.training.out, "The checkpoint to write: .safetensors, .pt or .pth")

@@ -15,7 +15,7 @@ namespace nepenthe {
 void add_subject_options(Program& program, SubjectOptions& options) {
   CLI::App& app = program.app();
   app.add_option("--run", options.run, "A SISA run's folder")->type_name("RUN");
-  app.add_option("--model", options.model, "One network: resnet20, resnet32, resnet44 or resnet56")->type_name("NAME");
+  add_model(app, options.model, "One network: ");
   app.add_option("--weights", options.weights, "Its weights: .safetensors, .pt or .pth")
       ->check(existing_file())
       ->type_name("FILE");
