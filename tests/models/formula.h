@@ -1,4 +1,4 @@
-// The formula of make_golden.py: weights, inputs and labels of whole networks that no file has to hold.
+// The formula of golden/parts/networks.py: weights, inputs and labels of whole networks that no file has to hold.
 #pragma once
 
 #include <cmath>
@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "golden.h"
-#include "reference/resnet_cifar.h"
+#include "reference/resnet.h"
 
 namespace nepenthe::tests {
 
@@ -31,7 +31,7 @@ struct FormulaBatch {
   std::vector<std::int32_t> labels;
 };
 
-inline FormulaBatch formula_batch(std::uint64_t step, int count, int side = 32) {
+inline FormulaBatch formula_batch(std::uint64_t step, int count, int side) {
   FormulaBatch batch{.shape = {count, side, side, 3}, .images = {}, .labels = {}};
   std::vector<double> planar(batch.shape.size());
   for (std::size_t i = 0; i < planar.size(); ++i) {
@@ -71,15 +71,15 @@ inline std::vector<double> formula_weights(const reference::Parameter& p, std::u
 }
 
 /// The reference network with the formula's weights.
-inline reference::ResNetCifar formula_network(int depth) {
-  reference::ResNetCifar network(depth, 100);
+inline reference::ResNet formula_network(const reference::ResNetPlan& plan) {
+  reference::ResNet network(plan, 100);
   std::uint64_t index = 0;
   for (reference::Parameter* p : network.parameters()) p->value = formula_weights(*p, index++);
   return network;
 }
 
 /// The reference network's state under PyTorch's names.
-inline StateDict state_of(reference::ResNetCifar& network) {
+inline StateDict state_of(reference::ResNet& network) {
   StateDict state;
   for (const reference::Parameter* p : network.parameters()) {
     state.add(p->name, HostTensor::from(p->shape, narrowed(torch_order(*p, p->value))));

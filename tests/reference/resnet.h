@@ -1,5 +1,6 @@
-// The CIFAR ResNets in double, out of the scalar references: forward, hand-written backward, running statistics and SGD
-// with Nesterov's momentum. Proven against PyTorch's float64, and then the truth for the fp32 backends.
+// Residual networks of basic blocks in double, out of the scalar references: forward, hand-written backward, running
+// statistics and SGD with Nesterov's momentum. Proven against PyTorch's float64, and then the truth for the fp32
+// backends.
 #pragma once
 
 #include <cmath>
@@ -192,17 +193,28 @@ struct BasicBlock {
   }
 };
 
-class ResNetCifar {
+/// What one residual network has and another has not.
+struct ResNetPlan {
+  int channels;             // of the stem and the first stage; each later stage has twice as many
+  int stem_kernel;          // 7: of stride 2, and a max pooling of 3×3 and stride 2 behind it
+  std::vector<int> blocks;  // of each stage
+};
+inline ResNetPlan resnet_cifar(int depth) { return {16, 3, std::vector<int>(3, (depth - 2) / 6)}; }
+inline ResNetPlan resnet34() { return {64, 7, {3, 4, 6, 3}}; }
+
+class ResNet {
  public:
-  ResNetCifar(int depth, int classes)
-      : classes_(classes),
-        stem_("conv1", "bn1", 3, 16, 3, 1),
-        fc_weight_("fc.weight", {classes, 64}),
+  ResNet(const ResNetPlan& plan, int classes)
+      : features_(plan.channels << (plan.blocks.size() - 1)),
+        classes_(classes),
+        pools_(plan.stem_kernel == 7),
+        stem_("conv1", "bn1", 3, plan.channels, plan.stem_kernel, pools_ ? 2 : 1),
+        fc_weight_("fc.weight", {classes, features_}),
         fc_bias_("fc.bias", {classes}) {
-    int in = 16;
-    for (int stage = 0; stage < 3; ++stage) {
-      const int out = 16 << stage;
-      for (int i = 0; i < (depth - 2) / 6; ++i) {
+    int in = plan.channels;
+    for (std::size_t stage = 0; stage < plan.blocks.size(); ++stage) {
+      const int out = plan.channels << stage;
+      for (int i = 0; i < plan.blocks[stage]; ++i) {
         const std::string name = "layer" + std::to_string(stage + 1) + "." + std::to_string(i);
         blocks_.emplace_back(name, in, out, stage > 0 && i == 0 ? 2 : 1);
         in = out;
@@ -214,20 +226,28 @@ class ResNetCifar {
   Vector forward(const kernels::ImageShape& images, const Vector& x, bool training) {
     kernels::ImageShape shape = images;
     Vector y = stem_.forward(shape, x, nullptr, true, training);
+    if (pools_) {
+      pool_ = {.n = shape.n, .h = shape.h, .w = shape.w, .c = shape.c, .kernel = 3, .stride = 2, .padding = 1};
+      shape = pool_.output();
+      unpooled_ = std::move(y);
+      y = max_pool_forward(pool_, unpooled_);
+    }
     for (BasicBlock& block : blocks_) y = block.forward(shape, y, training);
     last_ = shape;
     pooled_ = global_avg_pool_forward(shape, y);
-    return linear_forward({.rows = shape.n, .in = 64, .out = classes_}, pooled_, fc_weight_.value, fc_bias_.value);
+    return linear_forward({.rows = shape.n, .in = features_, .out = classes_}, pooled_, fc_weight_.value,
+                          fc_bias_.value);
   }
 
   /// The gradients of all parameters, out of those of the last forward's logits.
   void backward(const Vector& dlogits) {
-    const kernels::LinearShape fc{.rows = last_.n, .in = 64, .out = classes_};
+    const kernels::LinearShape fc{.rows = last_.n, .in = features_, .out = classes_};
     auto g = linear_backward_weights(fc, dlogits, pooled_);
     fc_weight_.grad = std::move(g.dw);
     fc_bias_.grad = std::move(g.db);
     Vector dy = global_avg_pool_backward(last_, linear_backward_data(fc, dlogits, fc_weight_.value));
     for (std::size_t i = blocks_.size(); i-- > 0;) dy = blocks_[i].backward(dy);
+    if (pools_) dy = max_pool_backward(pool_, unpooled_, dy);
     stem_.backward(dy, false);
   }
 
@@ -277,11 +297,14 @@ class ResNetCifar {
     return all;
   }
 
-  int classes_;
+  int features_, classes_;
+  bool pools_;
   ConvNorm stem_;
   std::vector<BasicBlock> blocks_;
   Parameter fc_weight_, fc_bias_;
-  kernels::ImageShape last_{};  // in front of the pooling
+  kernels::PoolShape pool_{};
+  Vector unpooled_;
+  kernels::ImageShape last_{};  // in front of the average pooling
   Vector pooled_;
 };
 
