@@ -42,7 +42,8 @@ NEPENTHE_INLINE typename Taps<L>::type load_taps(const std::uint8_t* memory) {
 /// [begin, end) of a window that begins at `first` within a side of `side` pixels.
 struct Span {
   int begin, end;
-  NEPENTHE_INLINE Span(int first, int kernel, int side) : begin(std::max(first, 0)), end(std::min(first + kernel, side)) {}
+  NEPENTHE_INLINE Span(int first, int kernel, int side)
+      : begin(std::max(first, 0)), end(std::min(first + kernel, side)) {}
 };
 
 /// [begin, end) of the windows of a row or column of outputs that cover `pixel`.
@@ -116,7 +117,8 @@ NEPENTHE_INLINE void each_run(const Layout* in, const Layout* out, Range images,
 }
 
 template <int W>
-NEPENTHE_INLINE void largest_of_runs(const MaxPoolForward<float>* o, const Layout* in, const Layout* out, Range images) {
+NEPENTHE_INLINE void largest_of_runs(const MaxPoolForward<float>* o, const Layout* in, const Layout* out,
+                                     Range images) {
   each_run<W>(
       in, out, images, [&](auto width, std::size_t from, std::size_t to) __attribute__((always_inline)) {
         largest_of_run<width>(o->shape, o->y + to, o->taps != nullptr ? o->taps + to : nullptr, o->x + from);

@@ -64,8 +64,8 @@ __global__ void __launch_bounds__(row_threads, 4)
 
 /// A thread takes V channels of one input after another and looks at the windows that cover it.
 template <class T, int V, bool Adds>
-__global__ void __launch_bounds__(row_threads, 4) backward_kernel(RowTiling tiling, PoolShape s, int out_h, int out_w, T* dx,
-                                                               const T* dy, const std::uint8_t* taps) {
+__global__ void __launch_bounds__(row_threads, 4)
+    backward_kernel(RowTiling tiling, PoolShape s, int out_h, int out_w, T* dx, const T* dy, const std::uint8_t* taps) {
   const RowPlace<V> place(tiling);
   for (std::int64_t input = place.row; input < place.end; input += tiling.rows_at_once) {
     const Pixel at(input, s.h, s.w);
@@ -79,7 +79,8 @@ __global__ void __launch_bounds__(row_threads, 4) backward_kernel(RowTiling tili
     for (int row = row_begin; row < row_end; ++row) {
 #pragma unroll 1  // more at once would spill registers
       for (int column = column_begin; column < column_end; ++column) {
-        const std::int64_t output = ((std::int64_t{at.image} * out_h + row) * out_w + column) * tiling.channels + place.channel;
+        const std::int64_t output =
+            ((std::int64_t{at.image} * out_h + row) * out_w + column) * tiling.channels + place.channel;
         const auto taken = *reinterpret_cast<const Packed<std::uint8_t, V>*>(taps + output);
         const int tap = (at.row + s.padding - row * s.stride) * s.kernel + at.column + s.padding - column * s.stride;
         const Floats<V> gradient = load<V>(dy + output);
@@ -112,8 +113,8 @@ void max_pool_forward(CudaExec& exec, const MaxPoolForward<T>& o) {
   check("max_pool", o.shape);
   const PoolShape& s = o.shape;
   with_tiling<T>(s.output(), [&]<int V>(const RowTiling& tiling) {
-    NEPENTHE_LAUNCH((forward_kernel<T, V>), tiling.blocks(), row_threads, 0, exec.context().stream, tiling, s, s.out_h(),
-                    s.out_w(), o.y, o.taps, o.x);
+    NEPENTHE_LAUNCH((forward_kernel<T, V>), tiling.blocks(), row_threads, 0, exec.context().stream, tiling, s,
+                    s.out_h(), s.out_w(), o.y, o.taps, o.x);
   });
 }
 
