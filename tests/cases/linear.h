@@ -19,6 +19,7 @@ using Linear = Case<kernels::LinearShape>;
 
 inline constexpr Linear linear_table[] = {
     {"head of CIFAR's ResNets", {1, 64, 100}, true},
+    {"head of ImageNet's ResNets", {1, 512, 100}, true},
     {"one product", {1, 1, 1}},
     {"tiny", {3, 4, 5}},
     {"odd", {3, 5, 7}},
