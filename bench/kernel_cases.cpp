@@ -58,22 +58,24 @@ struct Cases {
 
   void gather(const cases::Gathering& gathering) {
     const ImageShape shape = gathering.shape;
+    const int scale = gathering.scale;
     std::optional<kernels::Augmentation> augmentation;
     if (gathering.padding) augmentation = {.padding = *gathering.padding};
     const std::size_t values = shape.size();
     bench.run({.op = augmentation ? "gather, augmented" : "gather",
                .shape = text(shape),
-               .bytes = number(values * (1 + element) + std::size_t(shape.n) * 12),
+               .bytes = number(values / scale / scale + values * element + std::size_t(shape.n) * 12),
                .bind = [=, this](Operands& memory) {
                  T* images = memory.take<T>(values);
                  auto* batch_labels = memory.take<std::int32_t>(std::size_t(shape.n));
-                 const auto* bytes = memory.take<std::uint8_t>(values);
+                 const auto* bytes = memory.take<std::uint8_t>(values / scale / scale);
                  std::vector<std::int32_t> ids(static_cast<std::size_t>(shape.n));
                  std::iota(ids.rbegin(), ids.rend(), 0);
                  const std::int32_t *labels = memory.take(ids), *order = memory.take(ids);
                  const StepControl* control = memory.take(std::vector<StepControl>(1));
                  return [=, this] {
                    kernels::gather<T>(exec, {.shape = shape,
+                                             .scale = scale,
                                              .images = images,
                                              .batch_labels = batch_labels,
                                              .bytes = bytes,

@@ -6,10 +6,14 @@
 
 namespace nepenthe::kernels {
 
-void check_pictures(const ImageShape& shape) {
+void check_pictures(const ImageShape& shape, int scale) {
   check("gather", shape);
   if (shape.c != 3) {
     throw std::invalid_argument(fmt::format("[gather] pictures of {} channels: 3 are needed", shape.c));
+  }
+  if (scale < 1 || shape.h % scale != 0 || shape.w % scale != 0) {
+    throw std::invalid_argument(
+        fmt::format("[gather] pictures enlarged {} times to {} x {}: no whole sides", scale, shape.h, shape.w));
   }
 }
 

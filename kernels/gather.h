@@ -20,15 +20,17 @@ struct Augmentation {
   int padding = 4;
 };
 
-/// images = (augment(bytes[id])/255 − mean)/std, batch_labels = labels[id], for id = order[control->offset …]. T, the
-/// activations' type, is float on the CPU, float or bf16 on CUDA. Throws std::invalid_argument for other than three
-/// channels.
+/// images = (enlarge(augment(bytes[id]))/255 − mean)/std, batch_labels = labels[id], for id = order[control->offset …],
+/// where enlarge repeats each pixel `scale` times in both directions (nearest neighbour). T, the activations' type, is
+/// float on the CPU, float or bf16 on CUDA. Throws std::invalid_argument for other than three channels, and for sides
+/// that are no multiples of `scale`.
 template <class T>
 struct Gather {
   ImageShape shape;            // of the batch
+  int scale = 1;               // how many times larger its pictures are than those in `bytes`
   T* images;                   // (N, H, W, C) in the backend's layout
   std::int32_t* batch_labels;  // (N)
-  const std::uint8_t* bytes;   // (samples, 3, H, W), planar as in the CIFAR files
+  const std::uint8_t* bytes;   // (samples, 3, H/scale, W/scale), planar as in the CIFAR files
   const std::int32_t* labels;  // (samples)
   const std::int32_t* order;   // ids below the number of samples (not checked)
   const StepControl* control;
@@ -41,6 +43,6 @@ template <class T>
 void gather(CudaExec& exec, const Gather<T>& operands);
 
 /// What both backends refuse.
-void check_pictures(const ImageShape& shape);
+void check_pictures(const ImageShape& shape, int scale);
 
 }  // namespace nepenthe::kernels

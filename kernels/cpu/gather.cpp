@@ -35,20 +35,34 @@ Window window_of(const Augmentation& augmentation, std::int32_t id) {
           .flip = (bits.z >> 31) != 0};
 }
 
-void copy_plane(int h, int w, float* to, const std::uint8_t* from, const Levels& levels, const Window& window) {
+void copy_row(int w, float* to, const std::uint8_t* bytes, const Levels& levels, const Window& window) {
   // Output columns [first, last) fall inside the source.
   const int first = std::clamp(-window.column, 0, w), last = std::clamp(w - window.column, 0, w);
-  for (int r = 0; r < h; ++r, to += w) {
+  std::fill(to, to + first, levels[0]);
+  for (int s = first; s < last; ++s) to[s] = levels[bytes[s + window.column]];
+  std::fill(to + std::max(first, last), to + w, levels[0]);
+  if (window.flip) std::reverse(to, to + w);
+}
+
+/// Repeats each of the first `w` values of a row `scale` times, in place, and then the row below itself.
+void enlarge_row(int w, int scale, float* to) {
+  if (scale == 1) return;
+  const std::ptrdiff_t width = std::ptrdiff_t{w} * scale;
+  for (std::ptrdiff_t s = w - 1; s >= 0; --s) std::fill_n(to + s * scale, scale, float{to[s]});
+  for (int copy = 1; copy < scale; ++copy) std::copy_n(to, width, to + copy * width);
+}
+
+/// `h`, `w`: of the source.
+void copy_plane(int h, int w, int scale, float* to, const std::uint8_t* from, const Levels& levels,
+                const Window& window) {
+  for (int r = 0; r < h; ++r, to += std::ptrdiff_t{w} * scale * scale) {
     const int source = r + window.row;
     if (source < 0 || source >= h) {
-      std::fill_n(to, w, levels[0]);
+      std::fill_n(to, std::ptrdiff_t{w} * scale * scale, levels[0]);
       continue;
     }
-    const std::uint8_t* bytes = from + std::ptrdiff_t{source} * w;
-    std::fill(to, to + first, levels[0]);
-    for (int s = first; s < last; ++s) to[s] = levels[bytes[s + window.column]];
-    std::fill(to + std::max(first, last), to + w, levels[0]);
-    if (window.flip) std::reverse(to, to + w);
+    copy_row(w, to, from + std::ptrdiff_t{source} * w, levels, window);
+    enlarge_row(w, scale, to);
   }
 }
 
@@ -57,9 +71,10 @@ void copy_plane(int h, int w, float* to, const std::uint8_t* from, const Levels&
 template <class T>
 void gather(CpuExec& exec, const Gather<T>& o) {
   const ImageShape& shape = o.shape;
-  check_pictures(shape);  // with three channels the layout is planar for every instruction set
+  check_pictures(shape, o.scale);  // with three channels the layout is planar for every instruction set
   const std::array<Levels, 3> levels = levels_of(o.mean, o.std);
-  const std::size_t plane = std::size_t(shape.h) * shape.w;
+  const int h = shape.h / o.scale, w = shape.w / o.scale;
+  const std::size_t plane = std::size_t(shape.h) * shape.w, source_plane = std::size_t(h) * w;
   const std::int32_t* ids = o.order + o.control->offset;
   std::optional<Augmentation> augmentation = o.augmentation;
   if (augmentation) augmentation->stream.epoch = o.control->epoch;
@@ -70,7 +85,8 @@ void gather(CpuExec& exec, const Gather<T>& o) {
       const auto id = static_cast<std::size_t>(ids[n]);
       const Window window = augmentation ? window_of(*augmentation, ids[n]) : Window{};
       for (int c = 0; c < 3; ++c) {
-        copy_plane(shape.h, shape.w, o.images + (n * 3 + c) * plane, o.bytes + (id * 3 + c) * plane, levels[c], window);
+        copy_plane(h, w, o.scale, o.images + (n * 3 + c) * plane, o.bytes + (id * 3 + c) * source_plane, levels[c],
+                   window);
       }
       o.batch_labels[n] = o.labels[id];
     }

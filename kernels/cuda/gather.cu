@@ -8,31 +8,31 @@ namespace {
 
 constexpr int threads = 256;
 
-/// One thread a pixel; pictures along y.
+/// One thread a pixel of the batch; pictures along y.
 template <class T>
 __global__ void __launch_bounds__(threads)
-    gather_kernel(ImageShape shape, T* images, std::int32_t* batch_labels, const std::uint8_t* bytes,
+    gather_kernel(ImageShape shape, int scale, T* images, std::int32_t* batch_labels, const std::uint8_t* bytes,
                   const std::int32_t* labels, const std::int32_t* order, const StepControl* control,
                   std::array<float, 3> mean, std::array<float, 3> deviation, bool augment, Augmentation augmentation) {
-  const int plane = shape.h * shape.w;
+  const int plane = shape.h * shape.w, h = shape.h / scale, w = shape.w / scale;
   const int pixel = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x), n = static_cast<int>(blockIdx.y);
   if (pixel >= plane) return;
   const std::int32_t id = order[control->offset + static_cast<std::uint32_t>(n)];
-  int row = pixel / shape.w, column = pixel % shape.w;
+  int row = pixel / shape.w / scale, column = pixel % shape.w / scale;
   if (augment) {
     augmentation.stream.epoch = control->epoch;
     const Random4 bits = random_bits(augmentation.stream, static_cast<std::uint32_t>(id));
     const auto offsets = static_cast<std::uint32_t>(2 * augmentation.padding + 1);
-    if ((bits.z >> 31) != 0) column = shape.w - 1 - column;
+    if ((bits.z >> 31) != 0) column = w - 1 - column;
     row += static_cast<int>(random_below(bits.x, offsets)) - augmentation.padding;
     column += static_cast<int>(random_below(bits.y, offsets)) - augmentation.padding;
   }
-  const bool inside = row >= 0 && row < shape.h && column >= 0 && column < shape.w;
-  const std::uint8_t* source = bytes + std::int64_t{id} * 3 * plane + (inside ? row * shape.w + column : 0);
+  const bool inside = row >= 0 && row < h && column >= 0 && column < w;
+  const std::uint8_t* source = bytes + std::int64_t{id} * 3 * h * w + (inside ? row * w + column : 0);
   T* out = images + (std::int64_t{n} * plane + pixel) * 3;
 #pragma unroll
   for (int c = 0; c < 3; ++c) {
-    const auto level = static_cast<float>(inside ? source[c * plane] : 0);
+    const auto level = static_cast<float>(inside ? source[c * h * w] : 0);
     from_float(out[c], (level / 255.0f - mean[c]) / deviation[c]);
   }
   if (pixel == 0) batch_labels[n] = labels[id];
@@ -43,9 +43,9 @@ __global__ void __launch_bounds__(threads)
 template <class T>
 void gather(CudaExec& exec, const Gather<T>& o) {
   const ImageShape& shape = o.shape;
-  check_pictures(shape);
+  check_pictures(shape, o.scale);
   const dim3 grid((shape.h * shape.w + threads - 1) / threads, shape.n);
-  NEPENTHE_LAUNCH(gather_kernel<T>, grid, threads, 0, exec.context().stream, shape, o.images, o.batch_labels, o.bytes,
+  NEPENTHE_LAUNCH(gather_kernel<T>, grid, threads, 0, exec.context().stream, shape, o.scale, o.images, o.batch_labels, o.bytes,
                   o.labels, o.order, o.control, o.mean, o.std, o.augmentation.has_value(),
                   o.augmentation.value_or(Augmentation{}));
 }

@@ -28,7 +28,7 @@ struct Pictures {
   }
 };
 
-/// What one output element should be, step by step: pad, crop, flip, scale, normalise.
+/// What one element of the picture should be, step by step: pad, crop, flip, scale, normalise.
 float expected(const Pictures& p, int id, const std::optional<Augmentation>& augmentation, std::uint32_t epoch, int c,
                int r, int s) {
   int row = r, column = s;
@@ -51,8 +51,9 @@ float expected(const Pictures& p, int id, const std::optional<Augmentation>& aug
 /// Images as plain (N, H, W, C), then labels as floats. `ids` are those from `offset` on in the epoch's order.
 template <class Backend>
 Outputs gathered(const Backend& backend, const Pictures& p, const std::vector<std::int32_t>& ids,
-                 const std::optional<Augmentation>& augmentation, std::uint32_t epoch = 0, std::uint32_t offset = 0) {
-  const ImageShape shape{static_cast<int>(ids.size()), p.h, p.w, 3};
+                 const std::optional<Augmentation>& augmentation, std::uint32_t epoch = 0, std::uint32_t offset = 0,
+                 int scale = 1) {
+  const ImageShape shape{static_cast<int>(ids.size()), p.h * scale, p.w * scale, 3};
   std::vector<std::int32_t> order(offset, 0);
   order.insert(order.end(), ids.begin(), ids.end());
   return deterministic(backend, [&](const auto& run) {
@@ -62,6 +63,7 @@ Outputs gathered(const Backend& backend, const Pictures& p, const std::vector<st
     auto images = run.images(shape, poisoned(shape.size()));
     auto batch_labels = run.upload(std::vector<std::int32_t>(ids.size(), -1));
     gather(run.exec, Gather{.shape = shape,
+                            .scale = scale,
                             .images = images.data(),
                             .batch_labels = batch_labels.data(),
                             .bytes = bytes.data(),
@@ -77,13 +79,13 @@ Outputs gathered(const Backend& backend, const Pictures& p, const std::vector<st
 
 template <class Backend>
 void check(const Backend& backend, const Pictures& p, const std::vector<std::int32_t>& ids,
-           const std::optional<Augmentation>& augmentation, std::uint32_t epoch, std::uint32_t offset) {
-  const Outputs out = gathered(backend, p, ids, augmentation, epoch, offset);
+           const std::optional<Augmentation>& augmentation, std::uint32_t epoch, std::uint32_t offset, int scale) {
+  const Outputs out = gathered(backend, p, ids, augmentation, epoch, offset, scale);
   std::vector<float> images;
   for (std::size_t n = 0; n < ids.size(); ++n) {
-    for (int r = 0; r < p.h; ++r) {
-      for (int s = 0; s < p.w; ++s) {
-        for (int c = 0; c < 3; ++c) images.push_back(expected(p, ids[n], augmentation, epoch, c, r, s));
+    for (int r = 0; r < p.h * scale; ++r) {
+      for (int s = 0; s < p.w * scale; ++s) {
+        for (int c = 0; c < 3; ++c) images.push_back(expected(p, ids[n], augmentation, epoch, c, r / scale, s / scale));
       }
     }
     CHECK(out[1][n] == static_cast<float>(p.labels[std::size_t(ids[n])]));
@@ -98,14 +100,14 @@ TEST_CASE("gather: against a plain rewriting of the contract") {
   each_storage([](const auto& backend) {
     for (const auto& [name, gathering, network] : cases::gather) {
       CAPTURE(name);
-      const auto& [shape, padding, offset] = gathering;
+      const auto& [shape, padding, offset, scale] = gathering;
       const int samples = shape.n + 17;
       std::vector<std::int32_t> ids(std::size_t(shape.n));
       for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<std::int32_t>((i + 1) * 37) % samples;
       std::optional<Augmentation> augmentation;
       // The epoch is the control's, not that of the stream.
       if (padding) augmentation = {.stream = {.seed = 3, .purpose = 2, .shard = 1, .epoch = 77}, .padding = *padding};
-      check(backend, Pictures(samples, shape.h, shape.w), ids, augmentation, 8, offset);
+      check(backend, Pictures(samples, shape.h / scale, shape.w / scale), ids, augmentation, 8, offset, scale);
     }
   });
 }
@@ -175,11 +177,15 @@ TEST_CASE("gather: all 81 crops occur about equally often, and half of the pictu
   each_backend([](const auto& backend) { check_frequencies(backend); });
 }
 
-TEST_CASE("gather: other than three channels is refused") {
+TEST_CASE("gather: other than three channels, and sides that do not fit the scale, are refused") {
   each_backend([](const auto& backend) {
     const auto run = backend.run();
     auto images = run.stored(poisoned(4));
     CHECK_THROWS_AS(gather(run.exec, Gather{.shape = {1, 2, 2, 1}, .images = images.data()}), std::invalid_argument);
+    for (const int scale : {-1, 0, 3}) {
+      CHECK_THROWS_AS(gather(run.exec, Gather{.shape = {1, 2, 6, 3}, .scale = scale, .images = images.data()}),
+                      std::invalid_argument);
+    }
   });
 }
 
