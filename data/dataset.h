@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/normalization.h"
+#include "engine/preprocessing.h"
 
 namespace nepenthe {
 
@@ -17,6 +17,10 @@ inline constexpr Normalization cifar100_normalization = {.mean = {0.5070F, 0.486
                                                          .std = {0.2673F, 0.2564F, 0.2761F}};
 inline constexpr Normalization cifar10_normalization = {.mean = {0.4914F, 0.4822F, 0.4465F},
                                                         .std = {0.2470F, 0.2435F, 0.2616F}};
+
+/// Of ImageNet, with which torchvision's networks were trained.
+inline constexpr Normalization imagenet_normalization = {.mean = {0.485F, 0.456F, 0.406F},
+                                                         .std = {0.229F, 0.224F, 0.225F}};
 
 /// One split: `count` pictures of 3×32×32 bytes, planar (R, G, B planes, row major), with their labels.
 struct Split {

@@ -35,7 +35,7 @@ PhaseSteps phase_steps(const Phase& phase) {
   if (phase.draws.empty()) throw std::invalid_argument(fmt::format("[batches] phase {} draws nothing", phase.name));
   PhaseSteps steps;
   for (std::size_t draw = 0; draw < phase.draws.size(); ++draw) {
-    const auto& [images, ids, batch, losses] = phase.draws[draw];
+    const auto& [samples, ids, batch, losses] = phase.draws[draw];
     if (ids.empty() || batch < 1) {
       throw std::invalid_argument(
           fmt::format("[batches] phase {}, draw {}: {} samples in batches of {}", phase.name, draw, ids.size(), batch));

@@ -2,40 +2,40 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
+#include <vector>
 
-#include "engine/device.h"
-#include "engine/normalization.h"
-#include "engine/tensor.h"
-#include "kernels/gather.h"
+#include "engine/preprocessing.h"
+#include "engine/sample_set.h"
 
 namespace nepenthe {
 
-class ImageSet {
+class ImageSet : public SampleSet {
  public:
-  /// pixels: (count, 3, side, side) planar bytes; labels: (count), each in [0, classes).
+  /// pixels: (count, 3, side, side) planar bytes; labels: (count), each in [0, classes). Throws std::invalid_argument
+  /// where the image size is no multiple of the side.
   ImageSet(Device& device, const std::vector<std::uint8_t>& pixels, const std::vector<std::int32_t>& labels,
-           const Normalization& normalization, int side = 32);
+           const Preprocessing& preprocessing, int side = 32);
 
   int count() const { return static_cast<int>(labels_.size()); }
-  int side() const { return side_; }
+  /// Of the network's input.
+  int image_size() const { return preprocessing_.image_size; }
   Device& device() const { return *device_; }
+  /// (count), on the device.
+  const DeviceArray<std::int32_t>& labels() const { return labels_; }
 
-  struct Batch {
-    Tensor images;                     // (N, side, side, 3)
-    DeviceArray<std::int32_t> labels;  // (N)
-  };
-  /// The next `count` pictures of an order of ids, normalised, augmented if asked for. `order` and `control`, which
-  /// says where in the order, are in device memory.
+  /// Inputs: pictures (N, image size, image size, 3).
   Batch gather(const std::int32_t* order, const kernels::StepControl* control, int count,
-               const std::optional<kernels::Augmentation>& augmentation) const;
+               const std::optional<kernels::Augmentation>& augmentation) const override;
+  Variable forward(Pass& pass, ModelState& model, const Variable& inputs) const override {
+    return model.forward(pass, inputs);
+  }
 
  private:
   Device* device_;
   DeviceArray<std::uint8_t> pixels_;
   DeviceArray<std::int32_t> labels_;
-  Normalization normalization_;
-  int side_;
+  Preprocessing preprocessing_;
+  int scale_;
 };
 
 }  // namespace nepenthe

@@ -18,6 +18,8 @@ class ModelState : public Parameters {
 
   const Architecture& architecture() const { return *architecture_; }
   Variable forward(Pass& pass, const Variable& images) { return architecture_->forward(pass, *this, images); }
+  Variable features(Pass& pass, const Variable& images) { return architecture_->features(pass, *this, images); }
+  Variable classify(Pass& pass, const Variable& features) { return architecture_->classify(pass, *this, features); }
 
  private:
   std::shared_ptr<const Architecture> architecture_;

@@ -6,9 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "engine/image_set.h"
-#include "engine/model_state.h"
 #include "engine/recipe.h"
+#include "engine/sample_set.h"
 
 namespace nepenthe {
 
@@ -27,8 +26,8 @@ struct Losses {
 
 /// One batch of every step: from which samples, how many, and what is asked of it.
 struct Draw {
-  const ImageSet* images;
-  std::vector<std::int32_t> ids;  // of the image set, each once
+  const SampleSet* samples;
+  std::vector<std::int32_t> ids;  // of the sample set, each once
   int batch;
   Losses losses;
 };
@@ -59,14 +58,16 @@ class Objective {
   virtual void epoch_ended(int /*epoch*/, ModelState& /*model*/) {}
 };
 
-/// Plain supervised training: cross entropy on batches of one set of samples.
+/// Plain supervised training: cross entropy on batches of one set of samples; `mask` is Objective::mask().
 class CrossEntropy : public Objective {
  public:
-  CrossEntropy(const ImageSet& images, std::vector<std::int32_t> ids, int batch);
+  CrossEntropy(const SampleSet& samples, std::vector<std::int32_t> ids, int batch, const std::uint8_t* mask = nullptr);
   std::vector<Phase> phases(int epoch) const override;
+  const std::uint8_t* mask() const override { return mask_; }
 
  private:
   Phase phase_;
+  const std::uint8_t* mask_;
 };
 
 }  // namespace nepenthe

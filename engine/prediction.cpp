@@ -17,13 +17,13 @@ namespace nepenthe {
 namespace {
 
 /// Scores of the next `count` samples of `order`, to `all`; `control` moves on.
-void predict_step(ModelState& model, const ImageSet& images, const std::int32_t* order, kernels::StepControl* control,
+void predict_step(ModelState& model, const SampleSet& set, const std::int32_t* order, kernels::StepControl* control,
                   int count, const kernels::PredictionArrays& all) {
   Device& device = model.device();
   Pass pass{.device = device};
-  const ImageSet::Batch batch = images.gather(order, control, count, std::nullopt);
+  const SampleSet::Batch batch = set.gather(order, control, count, std::nullopt);
   model.begin_pass();
-  const Variable logits = model.forward(pass, make_variable(batch.images, false));
+  const Variable logits = set.forward(pass, model, make_variable(batch.inputs, false));
   const ops::SampleScores scores = ops::softmax_cross_entropy(pass, logits, batch.labels.data());
   std::visit(
       [&](auto& exec) {
@@ -39,7 +39,9 @@ void predict_step(ModelState& model, const ImageSet& images, const std::int32_t*
 
 }  // namespace
 
-Predictions predict(ModelState& model, const ImageSet& images, const std::vector<std::int32_t>& ids, int batch,
+int prediction_batch(int image_size) { return std::max(64, 512 * 32 / image_size * 32 / image_size); }
+
+Predictions predict(ModelState& model, const SampleSet& set, const std::vector<std::int32_t>& ids, int batch,
                     const std::string& what, Observer& observer) {
   Device& device = model.device();
   const int samples = static_cast<int>(ids.size()), classes = model.architecture().classes();
@@ -56,7 +58,7 @@ Predictions predict(ModelState& model, const ImageSet& images, const std::vector
   for (int begin = 0; begin < samples; begin += batch) {
     if (observer.stop_requested()) throw Interrupted("interrupted during evaluation");
     const int count = std::min(batch, samples - begin);
-    const auto step_on = [&](int some) { predict_step(model, images, order.data(), control.data(), some, all); };
+    const auto step_on = [&](int some) { predict_step(model, set, order.data(), control.data(), some, all); };
     try {
       captured.run({count}, [=] { step_on(count); });
     } catch (const std::bad_alloc&) {

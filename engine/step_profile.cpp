@@ -8,14 +8,14 @@
 
 namespace nepenthe {
 
-kernels::RangeTimes profile_step(ModelState& model, const ImageSet& images, const std::vector<std::int32_t>& ids,
+kernels::RangeTimes profile_step(ModelState& model, const SampleSet& samples, const std::vector<std::int32_t>& ids,
                                  const Recipe& recipe) {
   Device& device = model.device();
   const int batches = static_cast<int>(ids.size()) / recipe.batch;
   if (batches < 3) throw std::invalid_argument("[step_profile] 3 batches or more are needed");
   Optimizer optimizer(model, recipe);
   const auto rates = optimizer.learning_rates(1);
-  TrainStep step(model, optimizer, CrossEntropy(images, ids, recipe.batch).phases(0)[0], std::nullopt);
+  TrainStep step(model, optimizer, CrossEntropy(samples, ids, recipe.batch).phases(0)[0], std::nullopt);
   step.begin({.orders = {ids}, .offsets = {0}, .control = {.learning_rates = {rates[0], rates[1]}}});
   const std::vector<int> counts{recipe.batch};
   CapturedSteps captured(device);

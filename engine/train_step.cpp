@@ -48,15 +48,15 @@ void TrainStep::pass_over(std::size_t draw, int count) {
   kernels::StepControl* control = controls_.data() + draw;
   Tape tape;
   Pass pass{.device = device, .training = true, .tape = &tape};
-  const ImageSet::Batch batch = what.images->gather(orders_[draw].data(), control, count, augmentation_);
-  const Variable images = make_variable(batch.images, false);
-  const Variable logits = model_.forward(pass, images);
+  const SampleSet::Batch batch = what.samples->gather(orders_[draw].data(), control, count, augmentation_);
+  const Variable inputs = make_variable(batch.inputs, false);
+  const Variable logits = what.samples->forward(pass, model_, inputs);
   const ops::SampleScores scores =
       ops::softmax_cross_entropy(pass, logits, batch.labels.data(), what.losses.cross_entropy);
   if (what.losses.distillation != 0) {
     Pass teaching{.device = device};
     what.losses.teacher->begin_pass();
-    const Variable taught = what.losses.teacher->forward(teaching, images);
+    const Variable taught = what.samples->forward(teaching, *what.losses.teacher, inputs);
     ops::distillation(pass, logits, taught->value, what.losses.temperature, what.losses.distillation);
   }
   std::visit(

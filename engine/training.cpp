@@ -108,7 +108,7 @@ PhaseOnDevice& Loop::on_device(const Phase& phase) {
     known.reset(new PhaseOnDevice{TrainStep(model_, optimizer_, phase, augmentation_), CapturedSteps(model_.device())});
   }
   const auto same = [](const Draw& a, const Draw& b) {
-    return a.images == b.images && a.batch == b.batch && a.losses == b.losses;
+    return a.samples == b.samples && a.batch == b.batch && a.losses == b.losses;
   };
   if (!std::ranges::equal(known->step.phase().draws, phase.draws, same)) {
     throw std::logic_error(fmt::format("[training] phase {} is another one than before", phase.name));

@@ -6,6 +6,12 @@
 
 namespace nepenthe::kernels {
 
+void check_rows(const GatherRows& o) {
+  if (o.rows <= 0 || o.width <= 0) {
+    throw std::invalid_argument(fmt::format("[gather_rows] nothing in (rows, width) = ({}, {})", o.rows, o.width));
+  }
+}
+
 void check_pictures(const ImageShape& shape, int scale) {
   check("gather", shape);
   if (shape.c != 3) {

@@ -42,7 +42,22 @@ void gather(CpuExec& exec, const Gather<T>& operands);
 template <class T>
 void gather(CudaExec& exec, const Gather<T>& operands);
 
+/// batch = values[id], batch_labels = labels[id], for id = order[control->offset …]. Throws std::invalid_argument for
+/// no rows or no width.
+struct GatherRows {
+  int rows, width;             // of the batch
+  float* batch;                // (rows, width)
+  std::int32_t* batch_labels;  // (rows)
+  const float* values;         // (samples, width)
+  const std::int32_t* labels;  // (samples)
+  const std::int32_t* order;   // ids below the number of samples (not checked)
+  const StepControl* control;
+};
+void gather_rows(CpuExec& exec, const GatherRows& operands);
+void gather_rows(CudaExec& exec, const GatherRows& operands);
+
 /// What both backends refuse.
+void check_rows(const GatherRows& operands);
 void check_pictures(const ImageShape& shape, int scale);
 
 }  // namespace nepenthe::kernels

@@ -10,15 +10,18 @@ namespace nepenthe::tests {
 class SmallNetwork : public Architecture {
  public:
   SmallNetwork()
-      : Architecture("small", 5),
+      : Architecture("small", 5, 8),
         conv_(layout_, "conv", 3, 16, 3, 2),
         norm_(layout_, "bn", 16),
         fc_(layout_, "fc", 16, 5, ParameterGroup::head) {}
-  Variable forward(Pass& pass, Parameters& parameters, const Variable& images) const override {
-    const Variable hidden = norm_(pass, parameters, conv_(pass, parameters, images), true);
-    return fc_(pass, parameters, ops::global_avg_pool(pass, hidden));
+  Variable features(Pass& pass, Parameters& parameters, const Variable& images) const override {
+    return ops::global_avg_pool(pass, norm_(pass, parameters, conv_(pass, parameters, images), true));
+  }
+  Variable classify(Pass& pass, Parameters& parameters, const Variable& features) const override {
+    return fc_(pass, parameters, features);
   }
   std::int64_t multiply_adds(int) const override { return 0; }
+  std::int64_t head_multiply_adds() const override { return fc_.multiply_adds(); }
 
  private:
   Conv2d conv_;

@@ -7,6 +7,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <optional>
 
 #include "engine/base/error.h"
 #include "engine/conv_algorithms_file.h"
@@ -21,6 +22,7 @@
 #include "tools/common/program.h"
 #include "tools/common/progress.h"
 #include "tools/common/report.h"
+#include "tools/common/transfer.h"
 
 using namespace nepenthe;
 
@@ -73,10 +75,12 @@ int main(int argc, char** argv) {
   Program program("bench_step", "Times training or evaluation steps on made-up pictures");
   std::string model = "resnet32", mode = "train";
   int batch = 128, steps = 30, warmup = 5, group = 0;
+  std::optional<int> image_size;
   CLI::App& app = program.app();
   add_model(app, model);
   add_whole_number(app, "--batch", batch, 1, "Pictures a step");
   app.add_option("--mode", mode, "train or eval")->check(one_of({"train", "eval"}));
+  add_image_size_option(app, image_size, "the model's own");
   add_whole_number(app, "--steps", steps, 1, "Times to take, each of a group of steps");
   add_whole_number(app, "--warmup", warmup, 0, "Groups before, not timed");
   add_whole_number(app, "--group", group, 0, "Steps between two looks at the clock; 0: 1 on the CPU, 100 on CUDA");
@@ -91,7 +95,8 @@ int main(int argc, char** argv) {
     ModelState state(device, make_architecture(model, classes));
     state.initialize({.seed = program.seed(), .purpose = purpose::initialization});
     const int samples = batch * group;
-    const ImageSet images = made_up_pictures(device, samples, classes);
+    const int side = image_size.value_or(state.architecture().image_size());
+    const ImageSet images = made_up_pictures(device, samples, classes, side);
     std::vector<std::int32_t> ids(samples);
     std::iota(ids.begin(), ids.end(), 0);
     EpochClock clock(samples, group);
@@ -116,9 +121,12 @@ int main(int argc, char** argv) {
     const std::size_t on_device = device.waits_for_results() ? device.peak_bytes() : 0;
     const std::size_t peak = on_device > 0 ? on_device : std::size_t(usage.ru_maxrss) * 1024;
     const double rate = 1000.0 * batch / median;
-    print("{} {}, batch {}: {:.3f} ms a step (median of {}; {:.3f} to {:.3f}), {:.0f} images/s, {:.0f} MiB at most{}\n",
-          model, mode, batch, median, steps, times.front(), times.back(), rate, static_cast<double>(peak) / (1 << 20),
-          launches > 0 ? fmt::format(", {} kernels and copies in a captured step", launches) : "");
+    print(
+        "{} {}, {} px, batch {}: {:.3f} ms a step (median of {}; {:.3f} to {:.3f}), {:.0f} images/s, {:.0f} MiB at "
+        "most{}\n",
+        model, mode, side, batch, median, steps, times.front(), times.back(), rate,
+        static_cast<double>(peak) / (1 << 20),
+        launches > 0 ? fmt::format(", {} kernels and copies in a captured step", launches) : "");
     print("a step: gather{} and normalisation, forward{}\n", mode == "train" ? ", augmentation" : "",
           mode == "train" ? ", loss, backward, optimiser" : ", losses and ranks");
     if (!profile.empty()) print("\n{}\n", profile_table(profile));
@@ -126,6 +134,7 @@ int main(int argc, char** argv) {
       program.result()["profile"][op] = {{"milliseconds", time.milliseconds}, {"ranges", time.count}};
     }
     program.result()["bench"] = {{"step_ms", {{"median", median}, {"min", times.front()}, {"max", times.back()}}},
+                                 {"image_size", side},
                                  {"images_per_second", rate},
                                  {"peak_memory_bytes", peak},
                                  {"launches", launches},

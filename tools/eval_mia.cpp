@@ -53,7 +53,7 @@ void attack_subject(Program& program, const SubjectOptions& options, const MiaSe
   if (subject.forget.empty()) throw UsageError("--forget SPEC is needed: the attack's members");
   const std::vector<EvaluationSet> sets = evaluation_sets({"forget", "test"}, subject.dataset, subject.forget);
   ProgressBar bar(program.quiet());
-  const Evaluator evaluator(program.device(), subject.dataset);
+  const Evaluator evaluator(program.device(), subject.dataset, subject.preprocessing);
   auto& json = program.result();
   json["forget"] = subject.forget.size();
   if (!subject.run) {

@@ -60,7 +60,7 @@ class SampleFiles {
 void evaluate_run(Program& program, const Subject& subject, const std::vector<EvaluationSet>& sets,
                   SampleFiles& files) {
   ProgressBar bar(program.quiet());
-  const Evaluator evaluator(program.device(), subject.dataset);
+  const Evaluator evaluator(program.device(), subject.dataset, subject.preprocessing);
   const RunScores scores = score_run(*subject.run, evaluator, sets, bar);
   for (const EvaluationSet& set : sets) {
     for (std::size_t i = 0; i < scores.shards.size(); ++i) {
@@ -82,7 +82,7 @@ void evaluate_run(Program& program, const Subject& subject, const std::vector<Ev
 void evaluate_network(Program& program, const Subject& subject, const std::vector<EvaluationSet>& sets,
                       SampleFiles& files) {
   ProgressBar bar(program.quiet());
-  const Evaluator evaluator(program.device(), subject.dataset);
+  const Evaluator evaluator(program.device(), subject.dataset, subject.preprocessing);
   const auto began = std::chrono::steady_clock::now();
   const auto predictions = evaluator.predict(*subject.model, sets, subject.model->architecture().name(), bar);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();

@@ -16,6 +16,7 @@
 #include "tools/common/progress.h"
 #include "tools/common/report.h"
 #include "tools/common/sisa.h"
+#include "tools/common/transfer.h"
 #include "unlearning/forget_spec.h"
 
 using namespace nepenthe;
@@ -163,7 +164,8 @@ int main(int argc, char** argv) {
         resolve_forget_spec(forget, forget_context(dataset, permutation, config.seed));
     require_something_retained(samples, forgotten);
 
-    const Evaluator evaluator(device, dataset);
+    config.transfer = transfer_settings({}, nullptr, *make_architecture(config.model, dataset.classes));
+    const Evaluator evaluator(device, dataset, preprocessing(config.transfer, dataset));
     const Study study{program, dataset, evaluator, evaluation_sets({"test", "forget", "retain"}, dataset, forgotten)};
     ProgressBar bar(program.quiet());
     std::vector<Row> rows;

@@ -12,7 +12,9 @@
 #include "tools/common/report.h"
 #include "tools/common/sisa.h"
 #include "tools/common/start_weights.h"
+#include "tools/common/transfer.h"
 #include "unlearning/forget_spec.h"
+#include "unlearning/provenance/origin.h"
 
 using namespace nepenthe;
 
@@ -21,12 +23,13 @@ namespace {
 struct Options {
   std::filesystem::path data, out, weights;
   TrainingConfig config{.model = "resnet32"};
+  TransferOptions transfer;
   int slices = 5;
   std::string exclude;
   bool resume = false;
 };
 
-SisaRun create_run(Program& program, const Options& options) {
+SisaRun create_run(Program& program, Options& options) {
   program.places().reads_folder(options.data, "--data", dataset_file_names);
   program.places().reads(options.weights, "--weights");
   program.places().reads_specification(options.exclude, "--exclude");
@@ -45,7 +48,16 @@ SisaRun create_run(Program& program, const Options& options) {
     excluded = resolve_forget_spec(options.exclude, forget_context(dataset, permutation, options.config.seed));
     require_something_retained(dataset.train.count(), excluded);
   }
-  tell_of_new_head(program, options.weights, *make_architecture(options.config.model, dataset.classes));
+  const auto architecture = make_architecture(options.config.model, dataset.classes);
+  tell_of_new_head(program, options.weights, *architecture);
+  nlohmann::ordered_json weights;
+  if (!options.weights.empty()) {
+    weights = describe_weights(options.weights);
+    use_transfer_rates(program.app(), options.config.recipe);
+  } else if (options.transfer.freeze_backbone) {
+    throw UsageError("--freeze backbone: the features of a random network tell nothing; --weights is needed");
+  }
+  options.config.transfer = transfer_settings(options.transfer, weights, *architecture);
   return SisaRun::create(options.out, options.config, dataset, excluded, options.weights, program.device());
 }
 
@@ -76,6 +88,10 @@ SisaRun resume_run(Program& program, const Options& options) {
     if (key == "epochs") continue;
     require(option_of(key), value == its.at(key));
   }
+  const TransferSettings& transfer = run.config().transfer;
+  require("--freeze", transfer.freeze_backbone);
+  require("--image-size", options.transfer.image_size == transfer.image_size);
+  require("--normalization", options.transfer.normalization == transfer.normalization);
   return run;
 }
 
@@ -91,10 +107,7 @@ int main(int argc, char** argv) {
   add_whole_number(app, "--shards", options.config.shards, 1, "Networks, each on its own part of the data");
   add_whole_number(app, "--slices", options.slices, 1, "Slices of a shard: checkpoints on the way");
   add_whole_numbers(app, "--epochs", options.config.epochs, "Epochs of each stage, one number a slice");
-  add_recipe_options(app, options.config.recipe);
-  double fc_lr = 0;
-  CLI::Option* fc_lr_option =
-      add_number(app, "--fc-lr", fc_lr, "Learning rate of the last layer, where it differs")->default_str("");
+  add_training_options(app, options.transfer, options.config.recipe);
   app.add_option("--weights", options.weights, "Start every shard from these weights")
       ->check(existing_file())
       ->type_name("FILE");
@@ -103,7 +116,6 @@ int main(int argc, char** argv) {
 
   return program.run(argc, argv, [&] {
     options.config.seed = program.seed();
-    if (fc_lr_option->count() > 0) options.config.recipe.fc_lr = fc_lr;
     SisaRun run = options.resume ? resume_run(program, options) : create_run(program, options);
     const Dataset dataset = read_run_data(program, run, options.data);
     Device& device = open_device(program, run);
@@ -115,7 +127,7 @@ int main(int argc, char** argv) {
     ProgressBar bar(program.quiet());
     const SisaRun::Cost cost = carry_out(run, work, dataset, device, bar, !options.resume);
 
-    const Evaluator evaluator(device, dataset);
+    const Evaluator evaluator(device, dataset, preprocessing(run.config().transfer, dataset));
     const auto sets = evaluation_sets({"test"}, dataset, {});
     const RunScores scores = score_run(run, evaluator, sets, bar);
     print("{}\n{} sample passes in {}\n", accuracy_table(scores, sets), grouped(cost.sample_passes),

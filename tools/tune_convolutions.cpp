@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <optional>
 
 #include "engine/base/error.h"
 #include "engine/conv_algorithms_file.h"
@@ -14,6 +15,7 @@
 #include "tools/common/output.h"
 #include "tools/common/program.h"
 #include "tools/common/progress.h"
+#include "tools/common/transfer.h"
 
 using namespace nepenthe;
 
@@ -22,11 +24,14 @@ int main(int argc, char** argv) {
                   "Measures cuDNN's deterministic engines for a network's convolutions, for --conv-algorithms");
   std::string model = "resnet32";
   std::filesystem::path out;
-  std::vector<int> batches{128}, eval_batches{512};
+  std::optional<int> image_size;
+  std::vector<int> batches{128}, eval_batches;
   CLI::App& app = program.app();
   add_model(app, model);
   add_whole_numbers(app, "--batch", batches, "Sizes of training batches, the last of an epoch too");
-  add_whole_numbers(app, "--eval-batch", eval_batches, "Sizes of evaluated batches");
+  add_image_size_option(app, image_size, "the model's own");
+  add_whole_numbers(app, "--eval-batch", eval_batches, "Sizes of evaluated batches")
+      ->default_str("as evaluation takes");
   app.add_option("--out", out, "The record to write (.json)")->type_name("FILE")->required();
 
   return program.run(argc, argv, [&] {
@@ -37,8 +42,10 @@ int main(int argc, char** argv) {
     device.measure_conv_algorithms();
     ModelState state(device, make_architecture(model, classes));
     state.initialize({.seed = program.seed(), .purpose = purpose::initialization});
+    const int side = image_size.value_or(state.architecture().image_size());
+    if (eval_batches.empty()) eval_batches = {prediction_batch(side)};
     const int most = std::max(std::ranges::max(batches), std::ranges::max(eval_batches));
-    const ImageSet images = made_up_pictures(device, most, classes);
+    const ImageSet images = made_up_pictures(device, most, classes, side);
     std::vector<std::int32_t> ids(most);
     std::iota(ids.begin(), ids.end(), 0);
     ProgressBar bar(program.quiet());

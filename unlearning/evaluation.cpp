@@ -13,8 +13,6 @@
 namespace nepenthe {
 namespace {
 
-constexpr int evaluation_batch = 512;
-
 std::vector<std::int32_t> all_ids(int count) {
   std::vector<std::int32_t> ids(count);
   std::iota(ids.begin(), ids.end(), 0);
@@ -62,20 +60,20 @@ std::vector<EvaluationSet> evaluation_sets(const std::vector<std::string>& names
   return sets;
 }
 
-Evaluator::Evaluator(Device& device, const Dataset& dataset)
+Evaluator::Evaluator(Device& device, const Dataset& dataset, const Preprocessing& preprocessing)
     : device_(device),
       dataset_(dataset),
-      train_(device, dataset.train.pixels, dataset.train.labels, dataset.normalization),
-      test_(device, dataset.test.pixels, dataset.test.labels, dataset.normalization) {}
+      train_(device, dataset.train.pixels, dataset.train.labels, preprocessing),
+      test_(device, dataset.test.pixels, dataset.test.labels, preprocessing) {}
 
 std::map<std::string, Predictions> Evaluator::predict(ModelState& model, const std::vector<EvaluationSet>& sets,
                                                       const std::string& what, Observer& observer) const {
+  const int batch = prediction_batch(test_.image_size());
   std::map<std::string, Predictions> results;
   std::vector<std::int32_t> needed;  // of the training data
   for (const EvaluationSet& set : sets) {
     if (set.test) {
-      results[set.name] =
-          nepenthe::predict(model, test_, set.ids, evaluation_batch, what + " on the test set", observer);
+      results[set.name] = nepenthe::predict(model, test_, set.ids, batch, what + " on the test set", observer);
     } else {
       std::vector<std::int32_t> both;
       std::ranges::set_union(needed, set.ids, std::back_inserter(both));
@@ -83,8 +81,7 @@ std::map<std::string, Predictions> Evaluator::predict(ModelState& model, const s
     }
   }
   if (needed.empty()) return results;
-  const Predictions train =
-      nepenthe::predict(model, train_, needed, evaluation_batch, what + " on the training set", observer);
+  const Predictions train = nepenthe::predict(model, train_, needed, batch, what + " on the training set", observer);
   for (const EvaluationSet& set : sets) {
     if (!set.test) results[set.name] = select(train, needed, set.ids);
   }

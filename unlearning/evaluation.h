@@ -26,10 +26,10 @@ struct EvaluationSet {
 std::vector<EvaluationSet> evaluation_sets(const std::vector<std::string>& names, const Dataset& dataset,
                                            const std::vector<std::int32_t>& forgotten);
 
-/// Runs networks over sets of one data set, which goes to the device once.
+/// Runs networks that take pictures in the same way over sets of one data set, which goes to the device once.
 class Evaluator {
  public:
-  Evaluator(Device& device, const Dataset& dataset);
+  Evaluator(Device& device, const Dataset& dataset, const Preprocessing& preprocessing);
 
   /// By set name, samples in the sets' order. Each picture is computed once, also where sets overlap. `what` is for the
   /// progress.

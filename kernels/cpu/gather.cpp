@@ -93,6 +93,20 @@ void gather(CpuExec& exec, const Gather<T>& o) {
   });
 }
 
+void gather_rows(CpuExec& exec, const GatherRows& o) {
+  check_rows(o);
+  const std::int32_t* ids = o.order + o.control->offset;
+  const Chunks chunks = chunks_of_images(o.rows);
+  exec.parallel(chunks.parts(), [&](int chunk, int) {
+    const Range range = chunks[chunk];
+    for (std::size_t n = range.begin; n < range.end; ++n) {
+      const auto id = static_cast<std::size_t>(ids[n]), width = static_cast<std::size_t>(o.width);
+      std::copy_n(o.values + id * width, width, o.batch + n * width);
+      o.batch_labels[n] = o.labels[id];
+    }
+  });
+}
+
 template void gather(CpuExec&, const Gather<float>&);
 
 }  // namespace nepenthe::kernels

@@ -38,6 +38,15 @@ __global__ void __launch_bounds__(threads)
   if (pixel == 0) batch_labels[n] = labels[id];
 }
 
+/// One thread a value; rows along y.
+__global__ void __launch_bounds__(threads) gather_rows_kernel(GatherRows o) {
+  const int column = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x), n = static_cast<int>(blockIdx.y);
+  if (column >= o.width) return;
+  const std::int32_t id = o.order[o.control->offset + static_cast<std::uint32_t>(n)];
+  o.batch[std::int64_t{n} * o.width + column] = o.values[std::int64_t{id} * o.width + column];
+  if (column == 0) o.batch_labels[n] = o.labels[id];
+}
+
 }  // namespace
 
 template <class T>
@@ -45,9 +54,15 @@ void gather(CudaExec& exec, const Gather<T>& o) {
   const ImageShape& shape = o.shape;
   check_pictures(shape, o.scale);
   const dim3 grid((shape.h * shape.w + threads - 1) / threads, shape.n);
-  NEPENTHE_LAUNCH(gather_kernel<T>, grid, threads, 0, exec.context().stream, shape, o.scale, o.images, o.batch_labels, o.bytes,
-                  o.labels, o.order, o.control, o.mean, o.std, o.augmentation.has_value(),
+  NEPENTHE_LAUNCH(gather_kernel<T>, grid, threads, 0, exec.context().stream, shape, o.scale, o.images, o.batch_labels,
+                  o.bytes, o.labels, o.order, o.control, o.mean, o.std, o.augmentation.has_value(),
                   o.augmentation.value_or(Augmentation{}));
+}
+
+void gather_rows(CudaExec& exec, const GatherRows& o) {
+  check_rows(o);
+  const dim3 grid((o.width + threads - 1) / threads, o.rows);
+  NEPENTHE_LAUNCH(gather_rows_kernel, grid, threads, 0, exec.context().stream, o);
 }
 
 template void gather(CudaExec&, const Gather<float>&);

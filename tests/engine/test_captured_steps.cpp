@@ -28,7 +28,7 @@ ImageSet coloured_images(Device& device, int count) {
     const std::size_t sample = i / (3 * plane), channel = i / plane % 3;
     pixels[i] = static_cast<std::uint8_t>(noise + 30 * ((static_cast<std::size_t>(labels[sample]) + channel) % 5));
   }
-  return ImageSet(device, pixels, labels, {.mean = {0.5f, 0.4f, 0.6f}, .std = {0.25f, 0.3f, 0.2f}}, side);
+  return ImageSet(device, pixels, labels, {{.mean = {0.5f, 0.4f, 0.6f}, .std = {0.25f, 0.3f, 0.2f}}, side}, side);
 }
 
 struct LossLog : Observer {

@@ -25,10 +25,10 @@ struct Samples {
   int retain_batch, forget_batch;
 
   Draw retained(const Losses& losses) const {
-    return {.images = images, .ids = retain, .batch = retain_batch, .losses = losses};
+    return {.samples = images, .ids = retain, .batch = retain_batch, .losses = losses};
   }
   Draw forgotten(const Losses& losses) const {
-    return {.images = images, .ids = forget, .batch = forget_batch, .losses = losses};
+    return {.samples = images, .ids = forget, .batch = forget_batch, .losses = losses};
   }
 };
 
@@ -94,8 +94,8 @@ ImageSet golden_images(Device& device, int count) {
   for (std::size_t i = 0; i < pixels.size(); ++i) {
     pixels[i] = static_cast<std::uint8_t>(random_bits({.seed = 11}, static_cast<std::uint32_t>(i)).x >> 24);
   }
-  return ImageSet(device, pixels, random_labels(count, 5, 12), {.mean = {0.5f, 0.4f, 0.6f}, .std = {0.25f, 0.3f, 0.2f}},
-                  8);
+  return ImageSet(device, pixels, random_labels(count, 5, 12),
+                  {{.mean = {0.5f, 0.4f, 0.6f}, .std = {0.25f, 0.3f, 0.2f}}, 8}, 8);
 }
 
 struct Bench {
@@ -129,7 +129,7 @@ struct Bench {
   }
 
   Samples samples() const {
-    return {.images = &images,
+    return {.samples = &images,
             .retain = settings.at("retain"),
             .forget = settings.at("forget"),
             .retain_batch = settings.at("retain_batch"),

@@ -30,8 +30,8 @@ ImageSet random_images(Device& device, int count, int side) {
   for (std::size_t i = 0; i < pixels.size(); ++i) {
     pixels[i] = static_cast<std::uint8_t>(random_bits({.seed = 11}, static_cast<std::uint32_t>(i)).x >> 24);
   }
-  return ImageSet(device, pixels, random_labels(count, 5, 12), {.mean = {0.5f, 0.4f, 0.6f}, .std = {0.25f, 0.3f, 0.2f}},
-                  side);
+  return ImageSet(device, pixels, random_labels(count, 5, 12),
+                  {{.mean = {0.5f, 0.4f, 0.6f}, .std = {0.25f, 0.3f, 0.2f}}, side}, side);
 }
 
 Ids all_ids(int count) {

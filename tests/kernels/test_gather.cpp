@@ -177,6 +177,52 @@ TEST_CASE("gather: all 81 crops occur about equally often, and half of the pictu
   each_backend([](const auto& backend) { check_frequencies(backend); });
 }
 
+TEST_CASE("gather rows: those of the order, from the offset on, with their labels") {
+  each_backend([](const auto& backend) {
+    for (const auto& [rows, width] : {std::pair{1, 1}, {3, 64}, {37, 5}, {130, 512}, {2, 300}}) {
+      CAPTURE(rows);
+      CAPTURE(width);
+      constexpr std::uint32_t offset = 5;
+      const int samples = rows + 9;
+      const std::vector<float> values = random_floats(std::size_t(samples) * std::size_t(width), 1);
+      const std::vector<std::int32_t> labels = random_labels(samples, 100, 2);
+      std::vector<std::int32_t> order(offset, 0);
+      for (int i = 0; i < rows; ++i) order.push_back((i + 1) * 37 % samples);
+      const Outputs out = deterministic(backend, [&](const auto& run) {
+        const auto values_there = run.upload(values);
+        const auto labels_there = run.upload(labels), order_there = run.upload(order);
+        const auto control = run.upload(std::vector<StepControl>{{.offset = offset}});
+        auto batch = run.upload(poisoned(std::size_t(rows) * std::size_t(width)));
+        auto batch_labels = run.upload(std::vector<std::int32_t>(std::size_t(rows), -1));
+        gather_rows(run.exec, kernels::GatherRows{.rows = rows,
+                                                  .width = width,
+                                                  .batch = batch.data(),
+                                                  .batch_labels = batch_labels.data(),
+                                                  .values = values_there.data(),
+                                                  .labels = labels_there.data(),
+                                                  .order = order_there.data(),
+                                                  .control = control.data()});
+        return Outputs{batch.host(), floats_of(batch_labels.host())};
+      });
+      for (int n = 0; n < rows; ++n) {
+        const std::int32_t id = order[offset + std::size_t(n)];
+        CHECK(out[1][std::size_t(n)] == static_cast<float>(labels[std::size_t(id)]));
+        CHECK(std::equal(values.begin() + std::ptrdiff_t{id} * width, values.begin() + std::ptrdiff_t{id + 1} * width,
+                         out[0].begin() + std::ptrdiff_t{n} * width));
+      }
+    }
+  });
+}
+
+TEST_CASE("gather rows: none, or of nothing, are refused") {
+  each_backend([](const auto& backend) {
+    const auto run = backend.run();
+    for (const auto& [rows, width] : {std::pair{0, 4}, {4, 0}, {-1, 4}}) {
+      CHECK_THROWS_AS(gather_rows(run.exec, kernels::GatherRows{.rows = rows, .width = width}), std::invalid_argument);
+    }
+  });
+}
+
 TEST_CASE("gather: other than three channels, and sides that do not fit the scale, are refused") {
   each_backend([](const auto& backend) {
     const auto run = backend.run();

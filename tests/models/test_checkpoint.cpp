@@ -31,7 +31,7 @@ TEST_CASE("checkpoint: the pre-trained ResNet56 on CIFAR-100's test pictures") {
   Device device(test_device());
   const Dataset data = read_dataset(*folder);
   REQUIRE(data.test.count() == 10000);
-  const ImageSet images(device, data.test.pixels, data.test.labels, data.normalization);
+  const ImageSet images(device, data.test.pixels, data.test.labels, {data.normalization});
   const auto network = std::make_unique<ModelState>(device, make_architecture("resnet56", data.classes));
   load_weights(*weights, *network);
   std::vector<std::int32_t> ids(full ? 10000 : 2000);

@@ -38,11 +38,15 @@ CLI::Option* add_whole_numbers(CLI::App& app, const std::string& option, std::ve
       ->type_name("N,N,...");
 }
 
+double number(const std::string& option, std::string_view text) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) refuse_value(option, text, "a number such as 0.01");
+  return value;
+}
+
 CLI::Option* add_number(CLI::App& app, const std::string& option, double& value, const std::string& description) {
-  const auto take = [option, &value](const std::string& text) {
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc() || end != text.data() + text.size()) refuse_value(option, text, "a number such as 0.01");
-  };
+  const auto take = [option, &value](const std::string& text) { value = number(option, text); };
   return app.add_option_function<std::string>(option, take, description)
       ->default_str(fmt::format("{}", value))
       ->type_name("X");

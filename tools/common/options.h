@@ -48,6 +48,9 @@ CLI::Option* add_whole_number(CLI::App& app, const std::string& option, T& value
 CLI::Option* add_whole_numbers(CLI::App& app, const std::string& option, std::vector<int>& values,
                                const std::string& description);
 
+/// The number that `text` is. Throws UsageError, naming the option, for anything else.
+double number(const std::string& option, std::string_view text);
+
 /// An option of one number; which are right, the one who uses it says.
 CLI::Option* add_number(CLI::App& app, const std::string& option, double& value, const std::string& description);
 

@@ -27,7 +27,7 @@ void add_single_model_options(Program& program, SingleModelOptions& options) {
   app.add_option("--data", options.data, "Folder of CIFAR-100 or CIFAR-10 binary files")->type_name("DIR")->required();
   add_model(app, options.training.model);
   add_whole_number(app, "--epochs", options.training.recipe.epochs, 1, "Passes over the data");
-  add_recipe_options(app, options.training.recipe);
+  add_training_options(app, options.transfer, options.training.recipe);
   app.add_option("--out", options.training.out, "The checkpoint to write: .safetensors, .pt or .pth")
       ->type_name("FILE")
       ->required();
@@ -66,17 +66,25 @@ void run_single_model(Program& program, SingleModelOptions& options) {
   const Dataset dataset = read_dataset(options.data);
   const std::vector<std::int32_t> permutation = make_permutation(dataset.train.count(), training.seed);
   const auto architecture = make_architecture(training.model, dataset.classes);
+  nlohmann::ordered_json weights;
+  if (!training.weights.empty()) {
+    weights = describe_weights(training.weights);
+    program.say(fmt::format("weights: {}", weights_in_words(weights)));
+  }
+  if (training.weights.empty() && options.transfer.freeze_backbone) {
+    throw UsageError("--freeze backbone: the features of a random network tell nothing; --weights is needed");
+  }
+  training.transfer = transfer_settings(options.transfer, weights, *architecture);
   if (options.keeps_head) {
     refuse_new_head(training.weights, *architecture);
   } else {
     tell_of_new_head(program, training.weights, *architecture);
+    if (!training.weights.empty()) use_transfer_rates(program.app(), training.recipe);
   }
   if (!options.left_out.empty()) {
     training.left_out = resolve_forget_spec(options.left_out, forget_context(dataset, permutation, training.seed));
     training.left_out_by = options.left_out;
   }
-  if (!training.weights.empty())
-    program.say(fmt::format("weights: {}", weights_in_words(describe_weights(training.weights))));
   program.say(fmt::format("{}: {} of {} training samples, {} classes, {}, {} epochs", dataset.name,
                           grouped(dataset.train.count() - static_cast<int>(training.left_out.size())),
                           grouped(dataset.train.count()), dataset.classes, training.model, training.recipe.epochs));
@@ -98,7 +106,7 @@ void run_single_model(Program& program, SingleModelOptions& options) {
   try {
     ModelState model(device, architecture);
     load_weights(training.out, model);
-    const Evaluator evaluator(device, dataset);
+    const Evaluator evaluator(device, dataset, preprocessing(training.transfer, dataset));
     const auto eval_began = std::chrono::steady_clock::now();
     const auto predictions =
         evaluator.predict(model, evaluation_sets({"test"}, dataset, {}), training.model, bar).at("test");
@@ -121,6 +129,7 @@ void run_single_model(Program& program, SingleModelOptions& options) {
 
   auto& json = program.result();
   json["recipe"] = to_json(training.recipe);
+  json["transfer"] = to_json(training.transfer);
   json["data"] = {{"name", dataset.name}, {"train_digest", dataset.train.digest}, {"test_digest", dataset.test.digest}};
   json["left_out"] = training.left_out.size();
   json["checkpoint"] = {{"file", training.out.string()}, {"sha256", result.digest}};

@@ -11,6 +11,7 @@
 #include "kernels/libraries.h"
 #include "models/registry.h"
 #include "tools/common/report.h"
+#include "tools/common/transfer.h"
 #include "unlearning/provenance/origin.h"
 
 namespace nepenthe {
@@ -133,6 +134,7 @@ Json run_json(const SisaRun& run) {
           {"shards", config.shards},
           {"epochs", config.epochs},
           {"recipe", to_json(config.recipe)},
+          {"transfer", to_json(config.transfer)},
           {"seed", config.seed},
           {"data_digest", config.data_digest},
           {"made_on", run.made_on()},
@@ -143,8 +145,10 @@ Json run_json(const SisaRun& run) {
 
 Json run_cost_json(const SisaRun& run, const SisaRun::Cost& cost, double eval_seconds) {
   const auto architecture = make_architecture(run.config().model, run.config().classes);
-  return cost_json(cost.sample_passes, 3 * architecture->multiply_adds(32) * cost.sample_passes, cost.train_seconds,
-                   eval_seconds);
+  return cost_json(
+      cost.sample_passes,
+      training_multiply_adds(*architecture, run.config().transfer, cost.sample_passes, cost.feature_passes),
+      cost.train_seconds, eval_seconds);
 }
 
 std::string plan_table(const SisaWork& work) {

@@ -20,6 +20,7 @@ void add_subject_options(Program& program, SubjectOptions& options) {
       ->check(existing_file())
       ->type_name("FILE");
   app.add_option("--data", options.data, "Folder of CIFAR binary files; a run knows its own")->type_name("DIR");
+  add_picture_options(app, options.pictures);
   app.add_option("--forget", options.forget, "The forget set; a run knows what it has forgotten")->type_name("SPEC");
 }
 
@@ -47,11 +48,19 @@ Subject open_subject(Program& program, const SubjectOptions& options) {
     const nlohmann::ordered_json weights = describe_weights(options.weights);
     require_class_names(weights, subject.dataset);
     tell_of_weights(program, weights);
+    const TransferSettings transfer = transfer_settings(options.pictures, weights, subject.model->architecture());
+    check(transfer, {.augment = false});
+    subject.preprocessing = preprocessing(transfer, subject.dataset);
+    program.result()["transfer"] = to_json(transfer);
   } else {
+    if (options.pictures.image_size || options.pictures.normalization) {
+      throw UsageError("--image-size and --normalization go with --model; a run knows its own");
+    }
     subject.run = open_run(options.run);
     require_finished(*subject.run);
     subject.dataset = read_run_data(program, *subject.run, options.data);
     open_device(program, *subject.run);
+    subject.preprocessing = preprocessing(subject.run->config().transfer, subject.dataset);
     seed = subject.run->config().seed;
     subject.forget = subject.run->forgotten();
   }

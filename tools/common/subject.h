@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tools/common/program.h"
+#include "tools/common/transfer.h"
 #include "unlearning/methods/sisa_run.h"
 
 namespace nepenthe {
@@ -15,9 +16,10 @@ namespace nepenthe {
 struct SubjectOptions {
   std::filesystem::path run, weights, data;
   std::string model, forget;
+  TransferOptions pictures;  // of one network; a run knows its own
 };
 
-/// --run --model --weights --data --forget.
+/// --run --model --weights --data --forget --image-size --normalization.
 void add_subject_options(Program& program, SubjectOptions& options);
 
 /// The data, the forget set, and either a run or a network, all checked to belong together.
@@ -25,6 +27,7 @@ struct Subject {
   std::optional<SisaRun> run;
   std::unique_ptr<ModelState> model;
   Dataset dataset;
+  Preprocessing preprocessing;
   std::vector<std::int32_t> forget;  // sorted; by --forget, else what the run has forgotten
 };
 

@@ -15,6 +15,7 @@
 #include "models/registry.h"
 #include "models/weights.h"
 #include "unlearning/forget_spec.h"
+#include "unlearning/methods/training_set.h"
 #include "unlearning/provenance/identity.h"
 #include "unlearning/provenance/journal.h"
 #include "unlearning/provenance/origin.h"
@@ -143,6 +144,7 @@ SingleModelResult train_under_lock(const SingleModelTraining& training, const Da
                         .shards = 1,
                         .epochs = {training.recipe.epochs},
                         .recipe = training.recipe,
+                        .transfer = training.transfer,
                         .seed = training.seed,
                         .left_out_digest = training.left_out.empty() ? "" : ids_digest(training.left_out)};
   complete_config(config, dataset, training.weights, device);
@@ -167,9 +169,11 @@ SingleModelResult train_under_lock(const SingleModelTraining& training, const Da
                         .what = training.model,
                         .state_file = state_of(training.out),
                         .identity = identity};
-  const ImageSet images(device, dataset.train.pixels, dataset.train.labels, dataset.normalization);
-  CrossEntropy objective(images, retained_ids(dataset.train.count(), training.left_out), training.recipe.batch);
+  TrainingSet data(device, dataset, training.transfer);
+  const std::vector<std::int32_t> ids = retained_ids(dataset.train.count(), training.left_out);
   try {
+    data.prepare(model, ids, observer);
+    CrossEntropy objective = data.objective(ids, training.recipe.batch);
     result.training = train(model, objective, job, observer);
   } catch (const Interrupted&) {
     Json interrupted{{"event", "interrupted"}};
@@ -190,7 +194,8 @@ SingleModelResult train_under_lock(const SingleModelTraining& training, const Da
   journal.append(completed);
   write_weights(training.out, std::move(state));
   remove_file(job.state_file);
-  result.multiply_adds = 3 * model.architecture().multiply_adds(images.side()) * result.training.sample_passes;
+  result.multiply_adds = training_multiply_adds(model.architecture(), training.transfer, result.training.sample_passes,
+                                                data.feature_passes());
   result.digest = sha256_file(training.out);
   return result;
 }
@@ -200,6 +205,7 @@ SingleModelResult train_under_lock(const SingleModelTraining& training, const Da
 SingleModelResult train_single_model(const SingleModelTraining& training, const Dataset& dataset, Device& device,
                                      Observer& observer) {
   check(training.recipe);
+  check(training.transfer, training.recipe);
   (void)weights_format(training.out);
   require_something_retained(dataset.train.count(), training.left_out);
   // Under the lock: the state of a training that is running is not an interrupted one.

@@ -13,6 +13,7 @@
 #include "engine/device.h"
 #include "engine/recipe.h"
 #include "engine/training.h"
+#include "unlearning/provenance/identity.h"
 
 namespace nepenthe {
 
@@ -22,6 +23,7 @@ struct SingleModelTraining {
   std::vector<std::int32_t> left_out;  // sorted ids of the training data
   std::string left_out_by;             // the specification of those, for the record
   Recipe recipe;
+  TransferSettings transfer{};
   std::uint64_t seed = 1;
   /// The checkpoint, in the format of its ending, with its origin (unlearning/provenance/origin.h) where the format has
   /// metadata; beside it `out`.manifest.jsonl, what was done and when, and `out`.state while it is in the making.
@@ -34,7 +36,7 @@ struct SingleModelResult {
   TrainingResult training;
   bool was_complete = false;       // nothing was left to do: no pass was made and there is no loss
   nlohmann::ordered_json origin;   // of the checkpoint
-  std::int64_t multiply_adds = 0;  // of training: three forward passes' worth a sample
+  std::int64_t multiply_adds = 0;  // of training
   std::string digest;              // SHA-256 of the checkpoint's file
 };
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -51,6 +52,7 @@ SisaRun SisaRun::create(const fs::path& wanted_folder, TrainingConfig config, co
     throw UsageError(fmt::format("{}: exists already; another name, or removing it, would be right", folder.string()));
   }
   check(config.recipe);
+  check(config.transfer, config.recipe);
   complete_config(config, dataset, weights, device);
   Json start;
   if (!weights.empty()) {
@@ -341,6 +343,7 @@ void SisaRun::forget(const std::vector<std::int32_t>& ids, const Json& request) 
 void SisaRun::change_recipe(const SisaWork& work, const Recipe& recipe) {
   lock();
   check(recipe);
+  check(config().transfer, recipe);
   Json stages = Json::array();
   for (const ShardWork& shard : work.shards) {
     for (const StageWork& stage : shard.stages) {
@@ -353,12 +356,13 @@ void SisaRun::change_recipe(const SisaWork& work, const Recipe& recipe) {
 
 SisaRun::Cost& SisaRun::Cost::operator+=(const Cost& other) {
   sample_passes += other.sample_passes;
+  feature_passes += other.feature_passes;
   train_seconds += other.train_seconds;
   return *this;
 }
 
-SisaRun::Cost SisaRun::train_stage(const StageWork& work, int shard, const std::string& lineage, const ImageSet& images,
-                                   ModelState& model, Observer& observer) const {
+SisaRun::Cost SisaRun::train_stage(const StageWork& work, int shard, const std::string& lineage,
+                                   const TrainingSet& data, ModelState& model, Observer& observer) const {
   Cost cost;
   if (!work.skipped) {
     TrainingJob job{.recipe = recipe_of(shard, work.stage),
@@ -370,9 +374,9 @@ SisaRun::Cost SisaRun::train_stage(const StageWork& work, int shard, const std::
                     .identity = lineage};
     job.recipe.epochs = work.epochs;
     CheckpointStore::refuse_link(job.state_file);
-    CrossEntropy objective(images, plan_.stage_ids(shard, work.stage, forgotten()), job.recipe.batch);
+    CrossEntropy objective = data.objective(plan_.stage_ids(shard, work.stage, forgotten()), job.recipe.batch);
     const TrainingResult result = train(model, objective, job, observer);
-    cost = {.sample_passes = result.sample_passes, .train_seconds = result.seconds};
+    cost = {.sample_passes = result.sample_passes, .feature_passes = 0, .train_seconds = result.seconds};
   }
   store_.write(shard, work.stage, config().model, lineage, model.state_dict());
   store_.remove_state(shard, work.stage);
@@ -381,7 +385,7 @@ SisaRun::Cost SisaRun::train_stage(const StageWork& work, int shard, const std::
 
 SisaRun::Cost SisaRun::train_shards(const SisaWork& work, const Dataset& dataset, Device& device, Observer& observer) {
   ModelState model(device, make_architecture(config().model, config().classes));
-  const ImageSet images(device, dataset.train.pixels, dataset.train.labels, dataset.normalization);
+  TrainingSet data(device, dataset, config().transfer);
   Cost total;
   const auto cost_entry = [&](const char* event) {
     Json entry{{"event", event}, {"sample_passes", total.sample_passes}, {"train_seconds", total.train_seconds}};
@@ -394,8 +398,14 @@ SisaRun::Cost SisaRun::train_shards(const SisaWork& work, const Dataset& dataset
       const std::vector<std::string> lineage = lineages(shard.shard, forgotten());
       load_weights(checkpoint(shard.shard, shard.first_stage - 1), store_.read(shard.shard, shard.first_stage - 1),
                    model);
+      if (shard.sample_passes() > 0) {
+        const auto began = std::chrono::steady_clock::now();
+        data.prepare(model, plan_.stage_ids(shard.shard, slices(), forgotten()), observer);
+        total.train_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+        total.feature_passes = data.feature_passes();
+      }
       for (const StageWork& stage : shard.stages) {
-        total += train_stage(stage, shard.shard, lineage[stage.stage], images, model, observer);
+        total += train_stage(stage, shard.shard, lineage[stage.stage], data, model, observer);
         record_algorithms(device);
       }
     }

@@ -26,6 +26,7 @@
 #include "engine/device.h"
 #include "engine/model_state.h"
 #include "engine/training.h"
+#include "unlearning/methods/training_set.h"
 #include "unlearning/provenance/checkpoint_store.h"
 #include "unlearning/provenance/run_record.h"
 #include "unlearning/sisa_plan.h"
@@ -104,6 +105,7 @@ class SisaRun {
 
   struct Cost {
     std::int64_t sample_passes = 0;
+    std::int64_t feature_passes = 0;  // pictures of which a frozen backbone's features were computed
     double train_seconds = 0;
     Cost& operator+=(const Cost& other);
   };
@@ -146,7 +148,7 @@ class SisaRun {
   void adopt(const std::vector<std::int32_t>& ids, const nlohmann::ordered_json& request = nullptr);
   /// Every checkpoint that `work` makes again or that it does not know, and states that it does not continue.
   void remove_stale(const SisaWork& work) const;
-  Cost train_stage(const StageWork& work, int shard, const std::string& lineage, const ImageSet& images,
+  Cost train_stage(const StageWork& work, int shard, const std::string& lineage, const TrainingSet& data,
                    ModelState& model, Observer& observer) const;
   Cost train_shards(const SisaWork& work, const Dataset& dataset, Device& device, Observer& observer);
 

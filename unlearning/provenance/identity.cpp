@@ -1,6 +1,7 @@
 #include "unlearning/provenance/identity.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <limits>
@@ -24,7 +25,7 @@ using Json = nlohmann::ordered_json;
 /// What a field says that is not there. Part of the format: fields may join, none may change.
 const Json& defaults() {
   static const Json json = Json::parse(R"({
-    "recipe": {}, "seed": 1, "precision": "fp32", "instruction_set": "", "class_names_digest": "",
+    "recipe": {}, "image_size": 32, "normalization": "", "freeze": "", "seed": 1, "precision": "fp32", "instruction_set": "", "class_names_digest": "",
     "left_out_digest": "", "weights_digest": "", "conv_algorithms_digest": "", "constants": {}
   })");
   return json;
@@ -58,12 +59,14 @@ Json changed_constants() {
   add("batch_norm_eps", batch_norm.eps, 1e-5F);
   add("batch_norm_momentum", batch_norm.momentum, 0.1F);
   const auto add_normalization = [&json](const char* name, const Normalization& now, const Normalization& then) {
-    if (now.mean != then.mean || now.std != then.std) json[name] = {now.mean, now.std};
+    if (now != then) json[name] = {now.mean, now.std};
   };
   add_normalization("cifar100_normalization", cifar100_normalization,
                     {.mean = {0.5070F, 0.4865F, 0.4409F}, .std = {0.2673F, 0.2564F, 0.2761F}});
   add_normalization("cifar10_normalization", cifar10_normalization,
                     {.mean = {0.4914F, 0.4822F, 0.4465F}, .std = {0.2470F, 0.2435F, 0.2616F}});
+  add_normalization("imagenet_normalization", imagenet_normalization,
+                    {.mean = {0.485F, 0.456F, 0.406F}, .std = {0.229F, 0.224F, 0.225F}});
   return json;
 }
 
@@ -83,7 +86,64 @@ Json with_defaults(const Json& json, const Json& standard, std::span<const std::
   return all;
 }
 
+constexpr std::string_view frozen_backbone = "backbone";
+
+TransferSettings transfer_from_json(const Json& json) {
+  TransferSettings transfer;
+  transfer.image_size = static_cast<int>(whole_number(json, "image_size", 1, std::numeric_limits<int>::max()));
+  transfer.normalization = normalization_kind(text(json, "normalization"));
+  const std::string frozen = text(json, "freeze");
+  if (!frozen.empty() && frozen != frozen_backbone) {
+    throw Error(fmt::format("there is nothing named \"{}\" to freeze", printable(frozen)));
+  }
+  transfer.freeze_backbone = !frozen.empty();
+  return transfer;
+}
+
 }  // namespace
+
+void check(const TransferSettings& transfer, const Recipe& recipe) {
+  if (std::ranges::find(image_sizes, transfer.image_size) == image_sizes.end()) {
+    throw UsageError(
+        fmt::format("image size {}: {} would be right", transfer.image_size, fmt::join(image_sizes, ", ")));
+  }
+  if (transfer.freeze_backbone && recipe.augment) {
+    throw UsageError("a frozen backbone's features are computed once, so there is no augmentation of its pictures");
+  }
+}
+
+std::string name(NormalizationKind kind) {
+  switch (kind) {
+    case NormalizationKind::own: return "";
+    case NormalizationKind::cifar100: return "cifar100";
+    case NormalizationKind::cifar10: return "cifar10";
+    case NormalizationKind::imagenet: return "imagenet";
+  }
+  return "";
+}
+
+NormalizationKind normalization_kind(std::string_view wanted) {
+  if (wanted.empty()) return NormalizationKind::own;
+  std::vector<std::string> names;
+  for (const NormalizationKind kind : normalization_kinds) {
+    if (name(kind) == wanted) return kind;
+    names.push_back(name(kind));
+  }
+  throw UsageError(fmt::format("normalization \"{}\": {} would be right", printable(wanted), fmt::join(names, ", ")));
+}
+
+Preprocessing preprocessing(const TransferSettings& transfer, const Dataset& dataset) {
+  const auto constants = [&]() -> const Normalization& {
+    switch (transfer.normalization) {
+      case NormalizationKind::cifar100: return cifar100_normalization;
+      case NormalizationKind::cifar10: return cifar10_normalization;
+      case NormalizationKind::imagenet: return imagenet_normalization;
+      case NormalizationKind::own: break;
+    }
+    return dataset.normalization;
+  };
+  return {.normalization = constants(), .image_size = transfer.image_size};
+}
 
 void complete_config(TrainingConfig& config, const Dataset& dataset, const std::filesystem::path& weights,
                      const Device& device) {
@@ -91,6 +151,10 @@ void complete_config(TrainingConfig& config, const Dataset& dataset, const std::
   config.samples = dataset.train.count();
   config.data_digest = dataset.train.digest;
   config.class_names_digest = class_names_digest(dataset);
+  // Equal trainings have equal identities.
+  if (preprocessing(config.transfer, dataset).normalization == dataset.normalization) {
+    config.transfer.normalization = NormalizationKind::own;
+  }
   config.precision = name(device.precision());
   config.isa = device.isa();
   config.weights_digest = weights.empty() ? "" : sha256_file(weights);
@@ -104,6 +168,9 @@ Json to_json(const TrainingConfig& config) {
             {"shards", config.shards},
             {"epochs", config.epochs},
             {"recipe", recipe_json(config.recipe)},
+            {"image_size", config.transfer.image_size},
+            {"normalization", name(config.transfer.normalization)},
+            {"freeze", config.transfer.freeze_backbone ? frozen_backbone : ""},
             {"seed", config.seed},
             {"precision", config.precision},
             {"instruction_set", config.isa ? name(*config.isa) : ""},
@@ -134,6 +201,8 @@ TrainingConfig config_from_json(const Json& given) {
     config.epochs.push_back(static_cast<int>(epochs));
   }
   config.recipe = recipe_of_json(json.at("recipe"));
+  config.transfer = transfer_from_json(json);
+  check(config.transfer, config.recipe);
   config.seed = seed_number(json, "seed");
   config.precision = text(json, "precision");
   config.isa = kernels::isa_named(text(json, "instruction_set"));

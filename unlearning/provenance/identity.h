@@ -5,11 +5,13 @@
 // later, whose default is the behaviour of before, changes no identity. A field that is not known is refused.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "data/dataset.h"
@@ -18,6 +20,29 @@
 
 namespace nepenthe {
 
+/// Whose mean and deviation pictures are normalised with.
+enum class NormalizationKind { own, cifar100, cifar10, imagenet };  // own: the data's
+inline constexpr std::array normalization_kinds{NormalizationKind::cifar100, NormalizationKind::cifar10,
+                                                NormalizationKind::imagenet};
+/// "cifar100" …; "" for the data's own.
+std::string name(NormalizationKind kind);
+/// The inverse. Throws UsageError for a name that there is not.
+NormalizationKind normalization_kind(std::string_view name);
+
+/// How a network takes pictures in and what of it is trained.
+struct TransferSettings {
+  int image_size = 32;  // side of its input; CIFAR's pictures are enlarged by whole numbers
+  NormalizationKind normalization = NormalizationKind::own;
+  bool freeze_backbone = false;  // the head alone is trained, on features in evaluation mode
+};
+inline constexpr std::array<int, 5> image_sizes{32, 64, 96, 128, 224};
+
+/// Throws UsageError for an image size that there is not, and for a frozen backbone with augmentation: its features are
+/// computed once.
+void check(const TransferSettings& transfer, const Recipe& recipe);
+
+Preprocessing preprocessing(const TransferSettings& transfer, const Dataset& dataset);
+
 struct TrainingConfig {
   std::string model;
   int classes = 0;
@@ -25,6 +50,7 @@ struct TrainingConfig {
   int shards = 4;
   std::vector<int> epochs{8, 7, 6, 5, 4};  // one number a slice
   Recipe recipe;                           // its epochs are those above
+  TransferSettings transfer;
   std::uint64_t seed = 1;
   std::string precision = "fp32";
   std::optional<kernels::Isa> isa;  // the CPU's instruction set; empty on others and where it was not recorded

@@ -9,7 +9,6 @@
 #include "engine/formats/content_digest.h"
 #include "engine/formats/json_fields.h"
 #include "engine/formats/torch_checkpoint.h"
-#include "unlearning/provenance/identity.h"
 #include "unlearning/provenance/journal.h"
 
 namespace nepenthe {
@@ -77,6 +76,17 @@ std::string weights_in_words(const Json& weights) {
     if (const Json* base = inner(*origin, "weights")) words += fmt::format(", from {}", weights_in_words(*base));
   }
   return words + ")";
+}
+
+std::optional<TransferSettings> recorded_transfer(const Json& weights) {
+  const Json* origin = inner(weights, origin_key);
+  const Json* configuration = origin == nullptr ? nullptr : inner(*origin, "configuration");
+  if (configuration == nullptr) return std::nullopt;
+  try {
+    return config_from_json(*configuration).transfer;
+  } catch (const Error&) {  // of another version
+    return std::nullopt;
+  }
 }
 
 void require_class_names(const Json& weights, const Dataset& dataset) {

@@ -7,9 +7,11 @@
 
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 
 #include "data/dataset.h"
+#include "unlearning/provenance/identity.h"
 
 namespace nepenthe {
 
@@ -25,6 +27,9 @@ std::string weights_in_words(const nlohmann::ordered_json& weights);
 
 /// The journal of the training that made `file`.
 std::filesystem::path journal_of(const std::filesystem::path& file);
+
+/// How the training that made weights so described took pictures in; empty where it is not known.
+std::optional<TransferSettings> recorded_transfer(const nlohmann::ordered_json& weights);
 
 /// Throws UsageError where weights so described were made with the same data under other class names: a class would
 /// mean another one.

@@ -192,7 +192,7 @@ TEST_CASE("an interrupted run continues to the same bytes") {
     CHECK_THROWS_AS(resumed.complete(world().dataset, device, stop), Interrupted);
     SisaRun reopened = SisaRun::open(run.folder());
     const auto network_needed = [&] {
-      const Evaluator evaluator(device, world().dataset);
+      const Evaluator evaluator(device, world().dataset, {world().dataset.normalization});
       return score_run(reopened, evaluator, evaluation_sets({"test"}, world().dataset, {}), observer);
     };
     CHECK_THROWS_WITH_AS(network_needed(), doctest::Contains("not finished"), Error);
@@ -211,7 +211,7 @@ TEST_CASE("a shard with nothing left takes no part") {
   run.forget(world().positions(0, 48), {{"forget", "all of shard 0"}});
   CHECK(run.complete(world().dataset, device, observer).sample_passes == 0);
   CHECK(run.live_shards() == std::vector<int>{1});
-  const Evaluator evaluator(device, world().dataset);
+  const Evaluator evaluator(device, world().dataset, {world().dataset.normalization});
   const auto sets = evaluation_sets({"test", "forget"}, world().dataset, run.forgotten());
   const RunScores scores = score_run(run, evaluator, sets, observer);
   CHECK(scores.shards == std::vector<int>{1});

@@ -1,0 +1,29 @@
+// Labelled samples in a device's memory, as trainings and evaluations draw them in batches.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "engine/model_state.h"
+#include "kernels/gather.h"
+
+namespace nepenthe {
+
+class SampleSet {
+ public:
+  virtual ~SampleSet() = default;
+
+  struct Batch {
+    Tensor inputs;
+    DeviceArray<std::int32_t> labels;  // (N)
+  };
+  /// The next `count` samples of an order of ids, augmented if asked for. `order` and `control`, which says where in
+  /// the order, are in device memory.
+  virtual Batch gather(const std::int32_t* order, const kernels::StepControl* control, int count,
+                       const std::optional<kernels::Augmentation>& augmentation) const = 0;
+
+  /// A model's logits (N, 1, 1, classes) for a batch's inputs.
+  virtual Variable forward(Pass& pass, ModelState& model, const Variable& inputs) const = 0;
+};
+
+}  // namespace nepenthe
