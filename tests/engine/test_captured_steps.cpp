@@ -8,6 +8,7 @@
 #include "engine/base/error.h"
 #include "engine/base/file.h"
 #include "engine/formats/safetensors.h"
+#include "engine/image_set.h"
 #include "engine/prediction.h"
 #include "engine/step_profile.h"
 #include "engine/training.h"

@@ -8,6 +8,7 @@
 
 #include "engine/base/file.h"
 #include "engine/formats/safetensors.h"
+#include "engine/image_set.h"
 #include "engine/training.h"
 #include "golden.h"
 #include "shared_data.h"
@@ -129,7 +130,7 @@ struct Bench {
   }
 
   Samples samples() const {
-    return {.samples = &images,
+    return {.images = &images,
             .retain = settings.at("retain"),
             .forget = settings.at("forget"),
             .retain_batch = settings.at("retain_batch"),

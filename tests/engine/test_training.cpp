@@ -12,6 +12,7 @@
 #include "engine/batches.h"
 #include "engine/formats/content_digest.h"
 #include "engine/formats/safetensors.h"
+#include "engine/image_set.h"
 #include "engine/prediction.h"
 #include "golden.h"
 #include "models/registry.h"

@@ -88,18 +88,6 @@ Json with_defaults(const Json& json, const Json& standard, std::span<const std::
 
 constexpr std::string_view frozen_backbone = "backbone";
 
-TransferSettings transfer_from_json(const Json& json) {
-  TransferSettings transfer;
-  transfer.image_size = static_cast<int>(whole_number(json, "image_size", 1, std::numeric_limits<int>::max()));
-  transfer.normalization = normalization_kind(text(json, "normalization"));
-  const std::string frozen = text(json, "freeze");
-  if (!frozen.empty() && frozen != frozen_backbone) {
-    throw Error(fmt::format("there is nothing named \"{}\" to freeze", printable(frozen)));
-  }
-  transfer.freeze_backbone = !frozen.empty();
-  return transfer;
-}
-
 }  // namespace
 
 void check(const TransferSettings& transfer, const Recipe& recipe) {
@@ -184,6 +172,27 @@ Json to_json(const TrainingConfig& config) {
   return json;
 }
 
+namespace {
+
+TransferSettings transfer_from_json(const Json& json, const Recipe& recipe) {
+  try {
+    TransferSettings transfer;
+    transfer.image_size = static_cast<int>(whole_number(json, "image_size", 1, std::numeric_limits<int>::max()));
+    transfer.normalization = normalization_kind(text(json, "normalization"));
+    const std::string frozen = text(json, "freeze");
+    transfer.freeze_backbone = frozen == frozen_backbone;
+    if (!frozen.empty() && !transfer.freeze_backbone) {
+      throw Error(fmt::format("there is no part \"{}\" to freeze", printable(frozen)));
+    }
+    check(transfer, recipe);
+    return transfer;
+  } catch (const UsageError& error) {  // what would be a wrong argument elsewhere is damage here
+    throw Error(fmt::format("the configuration is damaged: {}", error.what()));
+  }
+}
+
+}  // namespace
+
 TrainingConfig config_from_json(const Json& given) {
   const Json json = with_defaults(given, defaults(), required);
   if (json.at("constants") != changed_constants()) {
@@ -201,8 +210,7 @@ TrainingConfig config_from_json(const Json& given) {
     config.epochs.push_back(static_cast<int>(epochs));
   }
   config.recipe = recipe_of_json(json.at("recipe"));
-  config.transfer = transfer_from_json(json);
-  check(config.transfer, config.recipe);
+  config.transfer = transfer_from_json(json, config.recipe);
   config.seed = seed_number(json, "seed");
   config.precision = text(json, "precision");
   config.isa = kernels::isa_named(text(json, "instruction_set"));

@@ -12,8 +12,10 @@
 #include "device.h"
 #include "engine/base/error.h"
 #include "engine/base/file.h"
+#include "engine/base/random.h"
 #include "engine/conv_algorithms_file.h"
 #include "engine/formats/safetensors.h"
+#include "models/registry.h"
 #include "unlearning/evaluation.h"
 #include "unlearning/forget_spec.h"
 #include "unlearning/methods/sisa_run.h"
@@ -169,6 +171,40 @@ TEST_CASE("unlearning gives the bytes of a run trained without the samples, also
   for (std::string line; std::getline(manifest, line);) events.push_back(nlohmann::json::parse(line).at("event"));
   CHECK(events == std::vector<std::string>{"created", "training", "completed", "forget", "training", "completed",
                                            "forget", "training", "completed", "forget", "completed"});
+}
+
+TEST_CASE("with a frozen backbone, at another size and normalisation, unlearning is as exact") {
+  Device device(test_device(2));
+  Observer observer;
+  const fs::path weights = world().folder.path / "weights.safetensors";
+  ModelState source(device, make_architecture("resnet20", 10));
+  source.initialize({.seed = 9, .purpose = purpose::initialization});
+  write_safetensors(weights, source.state_dict());
+  TrainingConfig config = world().config;
+  config.recipe.augment = false;
+  config.transfer = {.image_size = 64, .normalization = NormalizationKind::imagenet, .freeze_backbone = true};
+  const auto create = [&](const std::string& name, const std::vector<std::int32_t>& excluded) {
+    return SisaRun::create(world().folder.path / name, config, world().dataset, excluded, weights, device);
+  };
+  SisaRun run = create("frozen", {});
+  const SisaRun::Cost cost = run.complete(world().dataset, device, observer);
+  CHECK(cost.feature_passes == 96);
+  const auto request = united(world().positions(32, 64), world().positions(70, 71));
+  run.forget(request, {{"forget", "test"}});
+  StopAfter stop(1);
+  CHECK_THROWS_AS(run.complete(world().dataset, device, stop), Interrupted);
+  SisaRun reopened = SisaRun::open(run.folder());
+  CHECK(reopened.complete(world().dataset, device, observer).feature_passes == 31);  // what is left of shard 1
+  SisaRun retrained = create("frozen-retrained", request);
+  retrained.complete(world().dataset, device, observer);
+  CHECK(checkpoints(reopened.folder()) == checkpoints(retrained.folder()));
+
+  const StateDict given = read_safetensors(weights), made = read_safetensors(reopened.checkpoint(1, 3));
+  for (const auto& [name, tensor] : given.entries) {
+    if (!name.starts_with("fc.")) CHECK(made.find(name)->bytes == tensor.bytes);
+  }
+  CHECK(made.find("fc.bias")->shape == std::vector<std::int64_t>{4});
+  CHECK_THROWS_AS(reopened.change_recipe(reopened.work(), {.augment = true}), UsageError);
 }
 
 TEST_CASE("an interrupted run continues to the same bytes") {
