@@ -140,6 +140,10 @@ TEST_CASE("transfer: a run keeps its own way, and forgets exactly") {
   };
   CHECK(checkpoints("run").size() == 6);
   CHECK(checkpoints("run") == checkpoints("control"));
+  // A checkpoint by itself says how pictures go in too.
+  const Json alone = world().make("eval_model --data more --model resnet20 --weights run/shard-0/stage-2.safetensors");
+  CHECK(alone.at("transfer") == at_64);
+  CHECK(alone.at("splits") == world().make("eval_model --run run").at("shards").at(0).at("splits"));
   world().refused("eval_model --run run --image-size 64", {"--image-size"});
   world().refused("eval_model --run run --normalization imagenet", {"--normalization"});
   world().refused("train_sisa --out run --resume --image-size 32", {"--image-size"});

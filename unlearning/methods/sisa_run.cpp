@@ -84,7 +84,7 @@ SisaRun SisaRun::create(const fs::path& wanted_folder, TrainingConfig config, co
     model.initialize(stream);
     if (!weights.empty()) load_start_weights(weights, model);
     run.store_.make_folder(shard);
-    run.store_.write(shard, 0, run.config().model, run.lineages(shard, excluded)[0], model.state_dict());
+    run.write_checkpoint(shard, 0, run.lineages(shard, excluded)[0], model);
   }
   making.keep();
   return open(folder);
@@ -361,6 +361,17 @@ SisaRun::Cost& SisaRun::Cost::operator+=(const Cost& other) {
   return *this;
 }
 
+void SisaRun::write_checkpoint(int shard, int stage, const std::string& lineage, const ModelState& model) const {
+  // How pictures go in is not to be guessed by who takes the checkpoint alone; the plain way always goes without
+  // saying.
+  Json origin;
+  if (config().transfer != TransferSettings{}) origin["configuration"] = Json::parse(facts_.identity);
+  StateDict state = model.state_dict();
+  state.metadata = {{"format", "pt"}, {"model", config().model}, {CheckpointStore::lineage_key, lineage}};
+  if (!origin.is_null()) state.metadata[origin_key] = origin.dump();
+  store_.write(shard, stage, std::move(state));
+}
+
 SisaRun::Cost SisaRun::train_stage(const StageWork& work, int shard, const std::string& lineage,
                                    const TrainingSet& data, ModelState& model, Observer& observer) const {
   Cost cost;
@@ -378,7 +389,7 @@ SisaRun::Cost SisaRun::train_stage(const StageWork& work, int shard, const std::
     const TrainingResult result = train(model, objective, job, observer);
     cost = {.sample_passes = result.sample_passes, .feature_passes = 0, .train_seconds = result.seconds};
   }
-  store_.write(shard, work.stage, config().model, lineage, model.state_dict());
+  write_checkpoint(shard, work.stage, lineage, model);
   store_.remove_state(shard, work.stage);
   return cost;
 }

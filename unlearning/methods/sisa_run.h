@@ -142,6 +142,8 @@ class SisaRun {
   void record_algorithms(const Device& device) const;
   /// Has the journal say who makes which stages, before they are made.
   void record_training(const SisaWork& work, const Device& device);
+  /// Writes CP_stage of a shard.
+  void write_checkpoint(int shard, int stage, const std::string& lineage, const ModelState& model) const;
   /// Appends to the journal.
   void record(const nlohmann::ordered_json& entry);
   /// Has the journal take over from an earlier version's files, where it has not yet, with `ids` as what is forgotten.

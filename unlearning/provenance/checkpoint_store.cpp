@@ -19,7 +19,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view checkpoint_ending = ".safetensors", state_ending = ".state.safetensors";
-constexpr const char* lineage_key = "lineage";
 
 }  // namespace
 
@@ -69,11 +68,9 @@ void CheckpointStore::check_state(int shard, int stage) const {
   (void)read_with_digest(state(shard, stage), may_lack_digests_);
 }
 
-void CheckpointStore::write(int shard, int stage, const std::string& model, const std::string& lineage,
-                            StateDict state) const {
+void CheckpointStore::write(int shard, int stage, StateDict state) const {
   const fs::path file = checkpoint(shard, stage);
   refuse_link(file);
-  state.metadata = {{"format", "pt"}, {"model", model}, {lineage_key, lineage}};
   write_with_digest(file, std::move(state));
 }
 

@@ -18,6 +18,8 @@ namespace nepenthe {
 
 class CheckpointStore {
  public:
+  static constexpr const char* lineage_key = "lineage";
+
   /// Stages count from 0 (before any data) to `stages`.
   CheckpointStore(std::filesystem::path folder, int shards, int stages, bool may_lack_digests);
 
@@ -36,8 +38,8 @@ class CheckpointStore {
   /// Throws the same of the state of a stage in the making.
   void check_state(int shard, int stage) const;
 
-  /// Replaces a checkpoint.
-  void write(int shard, int stage, const std::string& model, const std::string& lineage, StateDict state) const;
+  /// Replaces a checkpoint; its lineage is in the state's metadata, under lineage_key.
+  void write(int shard, int stage, StateDict state) const;
 
   void make_folder(int shard) const;
   void remove_state(int shard, int stage) const;

@@ -34,6 +34,8 @@ struct TransferSettings {
   int image_size = 32;  // side of its input; CIFAR's pictures are enlarged by whole numbers
   NormalizationKind normalization = NormalizationKind::own;
   bool freeze_backbone = false;  // the head alone is trained, on features in evaluation mode
+
+  bool operator==(const TransferSettings&) const = default;
 };
 inline constexpr std::array<int, 5> image_sizes{32, 64, 96, 128, 224};
 
