@@ -10,7 +10,7 @@ import re
 import statistics
 import subprocess
 
-MODELS = ("resnet32", "resnet56")
+MODELS = ("resnet32", "resnet56", "resnet34")
 PRECISIONS = ("bf16", "tf32", "fp32")
 # The checkpoint's accuracy on CIFAR-100's test set, and how far a precision may be from it, in points.
 TOP1, TOP5 = 72.63, 91.94
@@ -181,11 +181,11 @@ class Report:
             texts.append(table(("kernel", "shape", "hot µs", "cold µs", "GB/s", "TFLOP/s", "share", "launches"), rows))
         return "\n".join(texts)
 
-    def sisa(self):
+    def sisa(self, name="sisa"):
         texts = []
-        train, unlearn = self.result("sisa-train"), self.result("sisa-unlearn")
+        train, unlearn = self.result(f"{name}-train"), self.result(f"{name}-unlearn")
         rows = []
-        for title, result in (("trained", train), ("unlearned", self.result("sisa-accuracy-after"))):
+        for title, result in (("trained", train), ("unlearned", self.result(f"{name}-accuracy-after"))):
             if result:
                 shards = [points(shard["splits"]["test"]["top1"]) for shard in result["shards"]]
                 rows.append((title, ", ".join(shards), points(result["majority_vote"]["test"]["top1"]),
@@ -193,7 +193,7 @@ class Report:
         texts.append(table(("top-1 on the test set", "shards", "majority vote", "mean posterior"), rows))
         rows = []
         for title in ("before", "after"):
-            result = self.result(f"sisa-mia-{title}")
+            result = self.result(f"{name}-mia-{title}")
             if result:
                 def mean(attack):
                     return number(attack["mean"], 4) if attack else "–"
@@ -240,6 +240,7 @@ class Report:
         sections = (("tests", "Tests", self.tests), ("accuracy", "The real ResNet56 on CIFAR-100", self.accuracy),
                     ("bits", "The same bits", self.bits), ("step", "A training step beside PyTorch", self.step_times),
                     ("kernels", "Kernels", self.kernels), ("sisa", "SISA", self.sisa),
+                    ("transfer", "SISA from other weights", lambda: self.sisa("transfer")),
                     ("sanitizer", "compute-sanitizer", self.sanitizer), ("profile", "Profile", self.profile))
         for part, title, text in sections:
             if self.ran(part) or (part == "step" and self.ran("compile")):
