@@ -25,7 +25,7 @@ install_packages() {
 }
 
 build_packages=(g++ cmake ninja-build libdnnl-dev ocl-icd-opencl-dev libfmt-dev nlohmann-json3-dev libcli11-dev libssl-dev
-                zlib1g-dev libminizip-dev)
+                zlib1g-dev libminizip-dev libstb-dev)
 test_packages=(doctest-dev)
 # The sources are formatted by version 14, which not every release has; elsewhere that test is skipped.
 case "$(. /etc/os-release 2>/dev/null && echo "${VERSION_CODENAME:-}")" in
