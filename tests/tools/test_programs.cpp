@@ -106,7 +106,7 @@ struct Installation {
 
 TEST_CASE("help and version") {
   for (const char* program : {"make_synthetic_data", "train_model", "train_sisa", "unlearn_sisa", "unlearn_finetune",
-                              "eval_model", "eval_mia", "convert_weights", "bench_step", "run_study"}) {
+                              "eval_model", "eval_mia", "predict", "convert_weights", "bench_step", "run_study"}) {
     CAPTURE(program);
     const Outcome help = world().run(std::string(program) + " --help");
     CHECK(help.exit_code == 0);

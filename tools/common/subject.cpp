@@ -1,5 +1,7 @@
 #include "tools/common/subject.h"
 
+#include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 
 #include "engine/base/error.h"
@@ -11,6 +13,22 @@
 #include "unlearning/provenance/origin.h"
 
 namespace nepenthe {
+namespace {
+
+/// In the place of data: as many classes as the weights have, by their numbers.
+Dataset no_data(const Program& program, const SubjectOptions& options) {
+  constexpr int guess = 10;
+  const auto classes = classes_of_replaced_head(options.weights, *make_architecture(options.model, guess));
+  Dataset none;
+  none.classes = classes && *classes > 0 ? static_cast<int>(*classes) : guess;
+  for (int c = 0; c < none.classes; ++c) none.class_names.push_back(std::to_string(c));
+  none.normalization = none.classes == 10 ? cifar10_normalization : cifar100_normalization;
+  program.say(fmt::format("note: without --data classes are numbers, and pictures are normalised as those of {}",
+                          none.classes == 10 ? "CIFAR-10" : "CIFAR-100"));
+  return none;
+}
+
+}  // namespace
 
 void add_subject_options(Program& program, SubjectOptions& options) {
   CLI::App& app = program.app();
@@ -21,6 +39,7 @@ void add_subject_options(Program& program, SubjectOptions& options) {
       ->type_name("FILE");
   app.add_option("--data", options.data, "Folder of CIFAR binary files; a run knows its own")->type_name("DIR");
   add_picture_options(app, options.pictures);
+  if (options.brings_pictures) return;
   app.add_option("--forget", options.forget, "The forget set; a run knows what it has forgotten")->type_name("SPEC");
 }
 
@@ -37,11 +56,13 @@ Subject open_subject(Program& program, const SubjectOptions& options) {
   Subject subject;
   std::uint64_t seed = program.seed();
   if (one_network) {
-    if (options.model.empty() || options.weights.empty() || options.data.empty()) {
-      throw UsageError("--model NAME, --weights FILE and --data DIR are needed together");
+    const bool needs_data = !options.brings_pictures;
+    if (options.model.empty() || options.weights.empty() || (needs_data && options.data.empty())) {
+      throw UsageError(needs_data ? "--model NAME, --weights FILE and --data DIR are needed together"
+                                  : "--model NAME and --weights FILE are needed together");
     }
     make_architecture(options.model, 10);  // an unknown name is told before the data is read
-    subject.dataset = read_dataset(options.data);
+    subject.dataset = options.data.empty() ? no_data(program, options) : read_dataset(options.data);
     subject.model =
         std::make_unique<ModelState>(program.device(), make_architecture(options.model, subject.dataset.classes));
     load_weights(options.weights, *subject.model);

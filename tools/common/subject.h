@@ -1,4 +1,4 @@
-// Whom eval_model and eval_mia examine: a run's networks (--run), or one (--model and --weights).
+// Whom eval_model, eval_mia and predict examine: a run's networks (--run), or one (--model and --weights).
 #pragma once
 
 #include <filesystem>
@@ -17,12 +17,14 @@ struct SubjectOptions {
   std::filesystem::path run, weights, data;
   std::string model, forget;
   TransferOptions pictures;  // of one network; a run knows its own
+  bool brings_pictures = false;  // the program's own: then there is no --forget, and a network needs no --data
 };
 
 /// --run --model --weights --data --forget --image-size --normalization.
 void add_subject_options(Program& program, SubjectOptions& options);
 
-/// The data, the forget set, and either a run or a network, all checked to belong together.
+/// The data, the forget set, and either a run or a network, all checked to belong together. Without data, which is said
+/// on standard error, the data set is empty and has numbers as class names.
 struct Subject {
   std::optional<SisaRun> run;
   std::unique_ptr<ModelState> model;
