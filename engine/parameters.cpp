@@ -1,6 +1,7 @@
 #include "engine/parameters.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -9,6 +10,7 @@
 #include <set>
 
 #include "engine/base/error.h"
+#include "engine/base/file.h"
 #include "engine/profile.h"
 #include "kernels/elementwise.h"
 
@@ -79,6 +81,36 @@ void require_usable(const ParameterSpec& spec, const HostTensor& tensor, const s
 
 }  // namespace
 
+std::string misfit(const ParameterLayout& layout, const StateDict& state) {
+  std::vector<std::string> missing, left_over, shapes, types;
+  std::set<std::string_view> known;
+  for (const ParameterSpec& spec : layout.specs()) {
+    known.insert(spec.name);
+    const HostTensor* tensor = state.find(spec.name);
+    if (tensor == nullptr) {
+      missing.push_back(fmt::format("{} {}", spec.name, to_string(spec.shape)));
+    } else if (tensor->shape != spec.shape) {
+      shapes.push_back(fmt::format("{} {} instead of {}", spec.name, to_string(tensor->shape), to_string(spec.shape)));
+    } else if (!is_float(tensor->dtype)) {
+      types.push_back(fmt::format("{} {} instead of F32, F64, F16 or BF16", spec.name, name(tensor->dtype)));
+    }
+  }
+  for (const auto& [tensor_name, tensor] : state.entries) {
+    if (!known.contains(tensor_name) && !tensor_name.ends_with("num_batches_tracked")) {
+      left_over.push_back(printable(tensor_name));
+    }
+  }
+  std::vector<std::string> groups;
+  const auto add = [&](std::string_view what, const std::vector<std::string>& tensors) {
+    if (!tensors.empty()) groups.push_back(fmt::format("{}: {}", what, fmt::join(tensors, ", ")));
+  };
+  add("missing", missing);
+  add("left over", left_over);
+  add("of another shape", shapes);
+  add("of another type", types);
+  return fmt::format("{}", fmt::join(groups, "; "));
+}
+
 Parameters::Parameters(Device& device, ParameterLayout layout)
     : device_(&device),
       layout_(std::move(layout)),
@@ -140,33 +172,14 @@ StateDict Parameters::state_dict() const {
 }
 
 void Parameters::load_state_dict(const StateDict& state) {
+  if (const std::string wrong = misfit(layout_, state); !wrong.empty()) throw Error(wrong);
   std::vector<float> values(values_.size()), statistics(statistics_.size());
-  std::set<std::string> known;
   for (const ParameterSpec& spec : layout_.specs()) {
-    known.insert(spec.name);
-    const HostTensor* tensor = state.find(spec.name);
-    if (tensor == nullptr) {
-      throw Error(fmt::format("the weights have no tensor {}; this model needs it with shape {}", spec.name,
-                              to_string(spec.shape)));
-    }
-    if (tensor->shape != spec.shape) {
-      throw Error(fmt::format("the weights' tensor {} has shape {}; this model needs {}", spec.name,
-                              to_string(tensor->shape), to_string(spec.shape)));
-    }
-    std::vector<float> in;
-    try {
-      in = tensor->to_f32();
-    } catch (const Error& error) {
-      throw Error(fmt::format("the weights' tensor {} cannot be used: {}", spec.name, error.what()));
-    }
-    require_usable(spec, *tensor, in);
+    const HostTensor& tensor = *state.find(spec.name);
+    const std::vector<float> in = tensor.to_f32();
+    require_usable(spec, tensor, in);
     float* out = (is_statistic(spec.role) ? statistics : values).data() + spec.offset;
     for_each_element(spec, [&](std::size_t torch, std::size_t ours) { out[ours] = in[torch]; });
-  }
-  for (const auto& [tensor_name, tensor] : state.entries) {
-    if (!known.contains(tensor_name) && !tensor_name.ends_with("num_batches_tracked")) {
-      throw Error(fmt::format("the weights hold a tensor {} that this model does not have", tensor_name));
-    }
   }
   device_->upload(this->values(), values.data(), values.size());
   device_->upload(this->statistics(), statistics.data(), statistics.size());

@@ -19,6 +19,10 @@ struct ParameterGradient {
   kernels::Accumulate accumulate;
 };
 
+/// All that keeps a state from being numbers of this layout, by name: what is missing, left over, of another shape or
+/// of a type that is no float; empty where it fits. `num_batches_tracked` entries are passed over. Looks at no bytes.
+std::string misfit(const ParameterLayout& layout, const StateDict& state);
+
 /// The buffers of one model.
 class Parameters {
  public:
@@ -46,9 +50,9 @@ class Parameters {
   /// statistics; each number drawn by its own index.
   void initialize(const RandomStream& stream);
 
-  /// Under PyTorch's names and shapes. load throws Error, naming the tensor, where one is missing, left over or of
-  /// another shape, or holds a number that is not finite in fp32 or a variance below 0, naming its place;
-  /// `num_batches_tracked` entries are passed over. Nothing is changed when it throws.
+  /// Under PyTorch's names and shapes. load throws Error where there is a misfit(), naming all of it, or where a tensor
+  /// holds a number that is not finite in fp32 or a variance below 0, naming its place. Nothing is changed when it
+  /// throws.
   StateDict state_dict() const;
   void load_state_dict(const StateDict& state);
 

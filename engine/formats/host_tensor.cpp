@@ -115,6 +115,10 @@ std::optional<std::uint64_t> byte_count(DType dtype, std::span<const std::int64_
   return static_cast<std::uint64_t>(bits) / 8;
 }
 
+bool is_float(DType dtype) {
+  return dtype == DType::f32 || dtype == DType::f64 || dtype == DType::f16 || dtype == DType::bf16;
+}
+
 std::string_view name(DType dtype) { return row(dtype).name; }
 
 std::optional<DType> dtype_named(std::string_view name) {

@@ -45,6 +45,9 @@ std::size_t element_bits(DType dtype);
 /// Bytes of a dense tensor; empty where the shape is none, they leave 63 bits or end within a byte.
 std::optional<std::uint64_t> byte_count(DType dtype, std::span<const std::int64_t> shape);
 
+/// F32, F64, F16 or BF16: what weights may be.
+bool is_float(DType dtype);
+
 /// As safetensors spells it: "F32", "BF16", "I64", "BOOL", "F8_E4M3" ….
 std::string_view name(DType dtype);
 
@@ -77,7 +80,7 @@ struct HostTensor {
   std::span<const float> f32() const;
   std::span<const std::int64_t> i64() const;
 
-  /// The elements as fp32, out of F32, F64 (rounded to nearest), F16 or BF16. Throws Error for others.
+  /// The elements as fp32, those of F64 rounded to nearest. Throws Error unless is_float(dtype).
   std::vector<float> to_f32() const;
 
   /// The elements as fp64, also of booleans and integers, beyond 2^53 rounded to nearest. Throws Error for others.

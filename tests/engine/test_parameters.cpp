@@ -1,6 +1,8 @@
 // A model's state: layout, initialisation, and loading that trusts nothing.
 #include "engine/parameters.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <set>
@@ -123,7 +125,24 @@ TEST_CASE("parameters: what does not fit is refused by name, and nothing changes
   }
   StateDict more = state;
   more.add("fc.extra", state.entries[1].second);
-  refuse(more, "fc.extra");
+  refuse(more, "left over: fc.extra");
+
+  // All of it at once, in one line, whatever the names are.
+  StateDict other = state;
+  const auto rename = [&](std::size_t i, const std::string& name) {
+    other.entries[i].first = name;
+    return fmt::format("{} {}", state.entries[i].first, to_string(state.entries[i].second.shape));
+  };
+  const std::string first = rename(0, "convolution.weight"), second = rename(1, "new\nline");
+  const auto& [name, tensor] = state.entries[2];
+  other.entries[2].second.shape = {1, tensor.count()};
+  other.entries[3].second.dtype = DType::i32;
+  refuse(other,
+         fmt::format("missing: {}, {}; left over: convolution.weight, new\\x0aline; of another shape: {} (1, {}) "
+                     "instead of {}; of another type: {} I32 instead of F32, F64, F16 or BF16",
+                     first, second, name, tensor.count(), to_string(tensor.shape), state.entries[3].first));
+  CHECK(misfit(parameters.layout(), state).empty());
+  CHECK(misfit(ParameterLayout(), {}).empty());
 }
 
 /// Mean, variance and fourth moment over the squared variance.

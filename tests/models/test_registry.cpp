@@ -155,7 +155,7 @@ TEST_CASE("weights: files load strictly, and say what does not fit") {
   write_safetensors(folder / "wider.safetensors", wider);
   CHECK(classes_of_replaced_head(folder / "wider.safetensors", other->architecture()) == std::nullopt);
   NEPENTHE_CHECK_MESSAGE(Error, load_start_weights(folder / "wider.safetensors", *other),
-                         "fc.weight has shape (10, 128)");
+                         "of another shape: fc.weight (10, 128) instead of (10, 64)");
 }
 
 /// The element `index` of an F32 tensor changed.
