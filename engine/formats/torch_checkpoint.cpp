@@ -17,16 +17,14 @@
 #include "engine/base/file.h"
 #include "engine/formats/content_digest.h"
 #include "engine/formats/pickle.h"
+#include "engine/formats/pickled_weights.h"
 #include "engine/formats/safetensors.h"
 
 namespace nepenthe {
 
 namespace {
 
-using Kind = PickleValue::Kind;
 using Members = std::map<std::string, std::vector<std::byte>, std::less<>>;
-
-constexpr std::array<std::string_view, 3> nested_keys = {"state_dict", "model_state_dict", "model"};
 
 template <class... Args>
 [[noreturn]] void fail(std::string_view source, fmt::format_string<Args...> what, Args&&... args) {
@@ -172,21 +170,23 @@ class Checkpoint {
     for (const PickledStorage& storage : pickle_.storages) check(storage);
   }
 
-  StateDict tensors() {
-    const auto& dict = find_tensors();
-    StateDict state;
+  WeightsFile weights() {
+    PickledWeights found = find_weights(pickle_, source_);
+    WeightsFile file{.format = WeightsFormat::torch,
+                     .state = {},
+                     .key = std::move(found.key),
+                     .passed_over = std::move(found.passed_over)};
     std::set<std::string_view> names;
-    for (const auto& [key, value] : dict) {
+    for (const auto& [key, value] : pickle_.dicts[found.dict]) {
+      if (key.kind != PickleValue::Kind::text || value.kind != PickleValue::Kind::tensor) continue;
       const std::string_view name = pickle_.texts[key.index()];
       if (!names.insert(name).second) fail(source_, "has tensor '{}' twice; names must differ", printable(name));
-      state.entries.emplace_back(name, dense(pickle_.tensors[value.index()], name));
+      file.state.entries.emplace_back(name, dense(pickle_.tensors[value.index()], name));
     }
-    return state;
+    return file;
   }
 
  private:
-  using Dict = std::vector<std::pair<PickleValue, PickleValue>>;
-
   /// torch.save puts all members into one folder, named after the file or "archive".
   void find_prefix() {
     constexpr std::string_view pickle_name = "data.pkl";
@@ -216,64 +216,6 @@ class Checkpoint {
       fail(source_, "member 'data/{}' has {} bytes; {} elements of {} are expected", printable(storage.key),
            member->second.size(), storage.count, nepenthe::name(storage.dtype));
     }
-  }
-
-  std::string describe_key(PickleValue key) const {
-    return key.kind == Kind::text ? fmt::format("'{}'", printable(pickle_.texts[key.index()])) : pickle_.describe(key);
-  }
-  std::string describe_entries(const Dict& dict) const {
-    if (dict.empty()) return "no entries";
-    constexpr std::size_t shown = 5;
-    std::string entries;
-    for (std::size_t i = 0; i < std::min(shown, dict.size()); ++i) {
-      const auto& [key, value] = dict[i];
-      entries += fmt::format("{}{} ({})", i > 0 ? ", " : "", describe_key(key), pickle_.describe(value));
-    }
-    return entries + (dict.size() > shown ? fmt::format(" and {} more", dict.size() - shown) : "");
-  }
-
-  static bool is_tensor(const std::pair<PickleValue, PickleValue>& entry) {
-    return entry.first.kind == Kind::text && entry.second.kind == Kind::tensor;
-  }
-
-  /// A dict that may be the state dict: the checkpoint itself, or what it holds under a known key.
-  struct Candidate {
-    std::string_view key;  // empty for the checkpoint itself
-    const Dict* dict;
-  };
-  std::vector<Candidate> candidates() const {
-    if (pickle_.root.kind != Kind::dict) return {};
-    const Dict& top = pickle_.dicts[pickle_.root.index()];
-    std::vector<Candidate> found = {{"", &top}};
-    for (const std::string_view wanted : nested_keys) {
-      for (const auto& [key, value] : top) {
-        if (key.kind == Kind::text && pickle_.texts[key.index()] == wanted && value.kind == Kind::dict) {
-          found.push_back({wanted, &pickle_.dicts[value.index()]});
-        }
-      }
-    }
-    return found;
-  }
-
-  const Dict& find_tensors() const {
-    constexpr std::string_view expected =
-        "a dict of tensors is expected, as of model.state_dict(), on its own or under 'state_dict', 'model_state_dict' "
-        "or 'model'";
-    const std::vector<Candidate> all = candidates();
-    if (all.empty()) fail(source_, "holds {}; {}", pickle_.describe(pickle_.root), expected);
-    for (const auto& [key, dict] : all) {
-      if (!dict->empty() && std::ranges::all_of(*dict, is_tensor)) return *dict;
-    }
-    const auto where = [](const Candidate& candidate) {
-      return candidate.key.empty() ? std::string() : fmt::format("'{}' ", candidate.key);
-    };
-    for (const Candidate& candidate : all) {
-      if (std::ranges::none_of(*candidate.dict, is_tensor)) continue;
-      const auto& [key, value] = *std::ranges::find_if_not(*candidate.dict, is_tensor);
-      fail(source_, "{}has {} beside tensors, which is {}; {}", where(candidate), describe_key(key),
-           pickle_.describe(value), expected);
-    }
-    fail(source_, "{}holds a dict with {}; {}", where(all.back()), describe_entries(*all.back().dict), expected);
   }
 
   HostTensor dense(const PickledTensor& view, std::string_view name) {
@@ -332,30 +274,29 @@ bool is_legacy(std::span<const std::byte> file) {
 
 }  // namespace
 
-StateDict parse_torch_checkpoint(std::span<const std::byte> file, std::string_view source) {
+WeightsFile parse_torch_checkpoint(std::span<const std::byte> file, std::string_view source) {
   if (is_legacy(file)) refuse_legacy(source);
   if (!starts_with(file, zip_magic)) {
     fail(source, "{}; a PyTorch zip checkpoint is expected", file.empty() ? "is empty" : "is no zip archive");
   }
-  return Checkpoint(file, source).tensors();
+  return Checkpoint(file, source).weights();
 }
 
-StateDict read_torch_checkpoint(const std::filesystem::path& path) {
-  return parse_torch_checkpoint(read_file(path), path.string());
-}
-
-StateDict read_weights(const std::filesystem::path& path) {
+WeightsFile read_weights_file(const std::filesystem::path& path) {
   const std::vector<std::byte> file = read_file(path);
   const std::string source = path.string();
   if (is_legacy(file)) refuse_legacy(source);
   if (starts_with(file, "PK")) return parse_torch_checkpoint(file, source);
   if (is_safetensors(file)) {
-    StateDict state = parse_safetensors(file, source);
-    check_content(state, source);
-    return state;
+    WeightsFile weights{
+        .format = WeightsFormat::safetensors, .state = parse_safetensors(file, source), .key = "", .passed_over = ""};
+    check_content(weights.state, source);
+    return weights;
   }
   fail(source, "{}; weights are read from safetensors or PyTorch zip checkpoints (.pt, .pth)",
        file.empty() ? "is empty" : "is neither a safetensors file nor a zip archive");
 }
+
+StateDict read_weights(const std::filesystem::path& path) { return read_weights_file(path).state; }
 
 }  // namespace nepenthe

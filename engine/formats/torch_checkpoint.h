@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -11,26 +12,33 @@
 
 namespace nepenthe {
 
-/// The tensors of a checkpoint, dense and in the checkpoint's order: of a dict of tensors at its top level, or else of
-/// one under 'state_dict', 'model_state_dict' or 'model'. Names are kept as they are; what else the checkpoint holds is
-/// passed over. Nothing is executed and nothing is trusted (engine/formats/pickle.h): every member's CRC-32 is
-/// verified, and sizes are bounded by the file's own. Throws Error, in one line: the file, what was wrong, what would
-/// be right; also for the old format without zip, TorchScript archives and big-endian checkpoints, and where something
-/// else stands among the tensors (its entry is named).
-StateDict read_torch_checkpoint(const std::filesystem::path& path);
-
-/// The same from memory; `source` stands for the file in messages.
-StateDict parse_torch_checkpoint(std::span<const std::byte> file, std::string_view source);
-
-/// Weights of either kind, told apart by the file's first bytes: a PyTorch zip checkpoint or safetensors, which must
-/// fit its digest where it carries one (engine/formats/content_digest.h). Throws Error as the readers do, or where the
-/// file is neither.
-StateDict read_weights(const std::filesystem::path& path);
-
-/// The format that a file of weights is written in: its ending says it.
+/// The format that a file of weights has.
 enum class WeightsFormat { safetensors, torch };
 
-/// .safetensors, or .pt and .pth. Throws UsageError, naming those, for other endings.
+struct WeightsFile {
+  WeightsFormat format = WeightsFormat::safetensors;
+  StateDict state;
+  std::string key, passed_over;  // of a PyTorch checkpoint, as PickledWeights has them
+};
+
+/// The tensors of a checkpoint, dense and in the checkpoint's order: those of the dict of tensors that it is or holds
+/// (engine/formats/pickled_weights.h). Names are kept as they are; what else the checkpoint holds is passed over.
+/// Nothing is executed and nothing is trusted (engine/formats/pickle.h): every member's CRC-32 is verified, and sizes
+/// are bounded by the file's own. `source` stands for the file in messages. Throws Error, in one line: the file, what
+/// was wrong, what would be right; also for the old format without zip, TorchScript archives and big-endian
+/// checkpoints.
+WeightsFile parse_torch_checkpoint(std::span<const std::byte> file, std::string_view source);
+
+/// Weights of either format, told apart by the file's first bytes: a PyTorch zip checkpoint or safetensors, which must
+/// fit its digest where it carries one (engine/formats/content_digest.h). Throws Error as the readers do, or where the
+/// file is neither.
+WeightsFile read_weights_file(const std::filesystem::path& path);
+
+/// Its tensors alone.
+StateDict read_weights(const std::filesystem::path& path);
+
+/// The format that a file is written in, by its ending: .safetensors, or .pt and .pth. Throws UsageError, naming those,
+/// for other endings.
 WeightsFormat weights_format(const std::filesystem::path& path);
 
 /// Writes weights in that format, in one step as write_file_atomically does: safetensors with metadata and a digest of

@@ -18,71 +18,11 @@
 #include "engine/base/file.h"
 #include "engine/formats/pickle.h"
 #include "engine/formats/safetensors.h"
-#include "shared_data.h"
-#include "zip.h"
+#include "formats/made_checkpoint.h"
 
 using namespace nepenthe;
 using namespace nepenthe::tests;
 using namespace std::string_literals;
-
-namespace {
-
-using Bytes = std::vector<std::byte>;
-
-Bytes bytes_of(std::string_view text) {
-  const auto bytes = std::as_bytes(std::span(text));
-  return {bytes.begin(), bytes.end()};
-}
-
-// Pieces of pickles, spelled as pickletools shows them.
-const std::string proto = "\x80\x02"s, stop = ".", mark = "(", tuple = "t", reduce = "R", persistent_id = "Q";
-std::string global(const std::string& module, const std::string& name) { return cat("c", module, "\n", name, "\n"); }
-std::string text(const std::string& value) { return cat("X", little(static_cast<std::uint32_t>(value.size())), value); }
-std::string number(std::int32_t value) { return cat("J", little(value)); }
-std::string long_number(std::int64_t value) { return cat("\x8a\x08", little(value)); }
-std::string numbers(const std::vector<std::int64_t>& values) {
-  std::string all = mark;
-  for (const std::int64_t value : values) all += long_number(value);
-  return cat(all, tuple);
-}
-std::string storage(const std::string& key, std::int64_t count, const std::string& type = "FloatStorage") {
-  return cat(mark, text("storage"), global("torch", type), text(key), text("cpu"), long_number(count), tuple,
-             persistent_id);
-}
-std::string tensor(const std::string& of_storage, std::int64_t offset, const std::vector<std::int64_t>& shape,
-                   const std::vector<std::int64_t>& strides) {
-  return cat(global("torch._utils", "_rebuild_tensor_v2"), mark, of_storage, long_number(offset), numbers(shape),
-             numbers(strides), "\x89", global("collections", "OrderedDict"), ")", reduce, tuple, reduce);
-}
-std::string dict(const std::vector<std::pair<std::string, std::string>>& items) {
-  std::string all = cat("}", mark);
-  for (const auto& [key, value] : items) all += cat(text(key), value);
-  return cat(all, "u");
-}
-
-/// A checkpoint whose one storage, "0", holds the floats 0, 1 … 5.
-std::string checkpoint(const std::string& pickle, std::vector<Member> more = {}) {
-  std::string data;
-  for (int i = 0; i < 6; ++i) data += little(static_cast<float>(i));
-  std::vector<Member> members = {{.name = "a/data.pkl", .data = cat(proto, pickle, stop)},
-                                 {.name = "a/data/0", .data = data}};
-  members.insert(members.end(), more.begin(), more.end());
-  return zip(members);
-}
-
-const std::string whole = tensor(storage("0", 6), 0, {2, 3}, {3, 1});
-
-StateDict parse(const std::string& file) { return parse_torch_checkpoint(bytes_of(file), "f.pt"); }
-
-void check_refused(const std::string& file, const std::string& expected) {
-  const std::string message = message_of<Error>([&] { (void)parse(file); });
-  INFO(message);
-  CHECK(message.starts_with("f.pt: "));
-  CHECK(message.find(expected) != std::string::npos);
-  CHECK(message.find('\n') == std::string::npos);
-}
-
-}  // namespace
 
 TEST_CASE("torch checkpoint: the study's ResNet56 has its names, shapes and numbers") {
   const auto path = shared_data("weights/cifar100_resnet56-f2eff4c8.pt");
@@ -173,28 +113,9 @@ TEST_CASE("torch checkpoint: views, shared storages and nesting") {
             .entries.size() == 1);
 }
 
-TEST_CASE("torch checkpoint: containers that hold no weights say what they hold") {
-  check_refused(checkpoint(number(1)), "holds a number; a dict of tensors is expected");
-  check_refused(checkpoint(whole), "holds a tensor; a dict of tensors is expected");
-  check_refused(checkpoint("}"), "holds a dict with no entries");
-  check_refused(checkpoint(dict({{"epoch", number(1)}, {"w", whole}})),
-                "has 'epoch' beside tensors, which is a number; a dict of tensors is expected");
-  check_refused(checkpoint(dict({{"epoch", number(1)}, {"net", dict({{"w", whole}})}})),
-                "holds a dict with 'epoch' (a number), 'net' (a dict); a dict of");
-  check_refused(checkpoint(dict({{"state_dict", dict({{"a", "N"}})}})), "'state_dict' holds a dict with 'a' (None);");
-  check_refused(checkpoint(dict({{"model", dict({{"v", whole}, {"a", "N"}})}})),
-                "'model' has 'a' beside tensors, which is None");
-  check_refused(checkpoint(dict({{"w", whole}, {"w", whole}})), "has tensor 'w' twice");
-  // A dict that holds itself is no danger.
-  check_refused(checkpoint(cat("}q\x01", text("state_dict"), "h\x01s")), "holds a dict with 'state_dict'");
-}
-
-TEST_CASE("torch checkpoint: whatever lies beside the weights is passed over, and in a weight's place it is named") {
+TEST_CASE("torch checkpoint: whatever lies beside the weights or among them is passed over and named") {
   const std::string build = "b", no_arguments = ")", one_tuple = "\x85", two_tuple = "\x86";
   const std::string list12 = cat("](", number(1), number(2), "e");
-  const auto made = [&](const std::string& module, const std::string& name, const std::string& arguments) {
-    return cat(global(module, name), mark, arguments, tuple, reduce);
-  };
   const std::string encoded = made("_codecs", "encode", cat(text("\xc3\xbf"), text("latin1")));
   const std::string numpy_type =
       cat(made("numpy", "dtype", cat(text("f8"), "\x89\x88")), mark, number(3), text("<"), "NNN", tuple, build);
@@ -256,13 +177,11 @@ TEST_CASE("torch checkpoint: whatever lies beside the weights is passed over, an
     INFO(named);
     const std::string beside = dict({{"a", value}, {"state_dict", dict({{"w", whole}})}, {"z", value}});
     CHECK(parse(checkpoint(beside)).find("w") != nullptr);
-    const std::string message = message_of<Error>([&, &value = value] {
-      (void)parse(checkpoint(dict({{"w", whole}, {"bn.x", value}})));
-    });
-    INFO(message);
-    CHECK(message.starts_with("f.pt: has 'bn.x' beside tensors, which is "));
-    CHECK(message.find(fmt::format("{};", named)) != std::string::npos);
-    CHECK(message.find('\n') == std::string::npos);
+    const WeightsFile among =
+        parse_torch_checkpoint(bytes_of(checkpoint(dict({{"w", whole}, {"bn.x", value}}))), "f.pt");
+    CHECK(among.state.entries.size() == 1);
+    CHECK(among.passed_over.starts_with("'bn.x' ("));
+    CHECK(among.passed_over.ends_with(fmt::format("{})", named)));
   }
   check_refused(checkpoint(cat("}", global("torch", "float32"), number(1), "s")),
                 "holds a dict with the name torch.float32 (a number)");
@@ -272,9 +191,6 @@ TEST_CASE("torch checkpoint: the forms of a parameter, and a tensor with attribu
   const std::string state = dict({{"a", number(1)}});
   const std::string v1 = cat(global("torch._utils", "_rebuild_tensor"), mark, storage("0", 6), number(0),
                              numbers({2, 3}), numbers({3, 1}), tuple, reduce);
-  const auto made = [&](const std::string& module, const std::string& name, const std::string& arguments) {
-    return cat(global(module, name), mark, arguments, tuple, reduce);
-  };
   const std::string arguments = cat(mark, storage("0", 6), number(0), numbers({2, 3}), numbers({3, 1}), "\x89N", tuple);
   for (const std::string& value :
        {v1, made("torch._utils", "_rebuild_parameter", cat(whole, "\x88N")),
@@ -286,9 +202,8 @@ TEST_CASE("torch checkpoint: the forms of a parameter, and a tensor with attribu
     CHECK(parse(checkpoint(dict({{"w", value}}))).find("w")->to_f32() == std::vector<float>{0, 1, 2, 3, 4, 5});
   }
   check_refused(
-      checkpoint(dict(
-          {{"v", whole}, {"w", made("torch._tensor", "_rebuild_from_type_v2", cat(global("os", "system"), "N)N"))}})),
-      "has 'w' beside tensors, which is an object of torch._tensor._rebuild_from_type_v2");
+      checkpoint(dict({{"w", made("torch._tensor", "_rebuild_from_type_v2", cat(global("os", "system"), "N)N"))}})),
+      "holds a dict with 'w' (an object of torch._tensor._rebuild_from_type_v2)");
 }
 
 TEST_CASE("torch checkpoint: pickles that are damaged or made to harm") {
@@ -480,11 +395,11 @@ TEST_CASE("torch checkpoint: what is written is read back, in order, for every d
   state.add("", counting(DType::f32, {2}));
   state.add("größe\n'\"", counting(DType::f32, {70'000}));
   const Bytes file = serialize_torch_checkpoint(state);
-  check_same(parse_torch_checkpoint(file, "f.pt"), state);
+  check_same(parse_torch_checkpoint(file, "f.pt").state, state);
 
   const TemporaryFolder folder;
   write_torch_checkpoint(folder / "a.pt", state);
-  write_torch_checkpoint(folder / "another name.pth", parse_torch_checkpoint(file, "f.pt"));
+  write_torch_checkpoint(folder / "another name.pth", parse_torch_checkpoint(file, "f.pt").state);
   CHECK(read_file(folder / "a.pt") == file);
   CHECK(read_file(folder / "another name.pth") == file);
   check_same(read_weights(folder / "a.pt"), state);
@@ -516,7 +431,7 @@ TEST_CASE("torch checkpoint: as many tensors as an archive holds, and one more")
   for (int i = 0; i < 65'531; ++i) {
     state.entries.emplace_back(std::to_string(i), HostTensor{DType::i32, {}, bytes_of(little(i))});
   }
-  const StateDict back = parse_torch_checkpoint(serialize_torch_checkpoint(state), "f.pt");
+  const StateDict back = parse_torch_checkpoint(serialize_torch_checkpoint(state), "f.pt").state;
   REQUIRE(back.entries.size() == state.entries.size());
   CHECK(back.entries.back().first == "65530");
   CHECK(back.entries.back().second.bytes == bytes_of(little(65'530)));
