@@ -3,31 +3,65 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
+#include <utility>
 
 #include "engine/base/error.h"
+#include "engine/base/file.h"
 #include "engine/formats/torch_checkpoint.h"
+#include "models/registry.h"
 
 namespace nepenthe {
 namespace {
 
-std::optional<std::int64_t> classes_of_replaced_head(const StateDict& state, const ParameterLayout& layout) {
-  for (const ParameterSpec& spec : layout.specs()) {
+/// How many classes a state's head has, where it is the architecture's but for their number, which may be the same.
+std::optional<std::int64_t> classes_of_head(const StateDict& state, const Architecture& architecture) {
+  for (const ParameterSpec& spec : architecture.layout().specs()) {
+    if (spec.group != ParameterGroup::head || spec.shape[0] != architecture.classes()) continue;
     const HostTensor* tensor = state.find(spec.name);
-    if (spec.group != ParameterGroup::head || tensor == nullptr || tensor->shape.size() != spec.shape.size()) continue;
-    const bool same_but_for_classes = std::equal(spec.shape.begin() + 1, spec.shape.end(), tensor->shape.begin() + 1);
-    if (same_but_for_classes && tensor->shape[0] != spec.shape[0]) return tensor->shape[0];
+    if (tensor == nullptr || tensor->shape.size() != spec.shape.size()) continue;
+    if (std::equal(spec.shape.begin() + 1, spec.shape.end(), tensor->shape.begin() + 1)) return tensor->shape[0];
   }
   return std::nullopt;
 }
 
+std::optional<std::int64_t> classes_of_replaced_head(const StateDict& state, const Architecture& architecture) {
+  const auto classes = classes_of_head(state, architecture);
+  return classes == architecture.classes() ? std::nullopt : classes;
+}
+
+/// The part of all names up to the first dot, which is none of the layout's; or else nothing.
+std::string common_part(const StateDict& state, const ParameterLayout& layout) {
+  if (state.entries.empty()) return "";
+  const std::string& first = state.entries.front().first;
+  const std::string part = first.substr(0, first.find('.') + 1);  // nothing where there is no dot
+  const auto begins = [&](const auto& named) { return named.starts_with(part); };
+  const bool common = std::ranges::all_of(
+      state.entries, begins, [](const auto& entry) -> const auto& { return entry.first; });
+  return common && std::ranges::none_of(layout.specs(), begins, &ParameterSpec::name) ? part : "";
+}
+
 }  // namespace
 
-void load_weights(const std::filesystem::path& file, const StateDict& state, ModelState& model) {
+std::string unwrap(StateDict& state, const ParameterLayout& layout) {
+  std::string prefix;
+  while (true) {
+    std::erase_if(state.entries, [](const auto& entry) { return entry.first == "n_averaged"; });
+    const std::string part = common_part(state, layout);
+    if (part.empty()) return prefix;
+    prefix += part;
+    for (auto& [tensor_name, tensor] : state.entries) tensor_name.erase(0, part.size());
+  }
+}
+
+void load_weights(const std::filesystem::path& file, StateDict state, ModelState& model) {
+  const std::string prefix = unwrap(state, model.layout());
   try {
     model.load_state_dict(state);
   } catch (const Error& error) {
-    throw Error(fmt::format("{}: cannot be weights of {} with {} classes: {}", file.string(),
-                            model.architecture().name(), model.architecture().classes(), error.what()));
+    const std::string names = prefix.empty() ? "" : fmt::format(" (names without \"{}\")", printable(prefix));
+    throw Error(fmt::format("{}: cannot be weights of {} with {} classes{}: {}", file.string(),
+                            model.architecture().name(), model.architecture().classes(), names, error.what()));
   }
 }
 
@@ -37,7 +71,8 @@ void load_weights(const std::filesystem::path& file, ModelState& model) {
 
 void load_start_weights(const std::filesystem::path& file, ModelState& model) {
   StateDict state = read_weights(file);
-  if (classes_of_replaced_head(state, model.layout())) {
+  unwrap(state, model.layout());
+  if (classes_of_replaced_head(state, model.architecture())) {
     const StateDict fresh = model.state_dict();
     for (const ParameterSpec& spec : model.layout().specs()) {
       if (spec.group != ParameterGroup::head) continue;
@@ -46,12 +81,31 @@ void load_start_weights(const std::filesystem::path& file, ModelState& model) {
       }
     }
   }
-  load_weights(file, state, model);
+  load_weights(file, std::move(state), model);
 }
 
 std::optional<std::int64_t> classes_of_replaced_head(const std::filesystem::path& file,
                                                      const Architecture& architecture) {
-  return classes_of_replaced_head(read_weights(file), architecture.layout());
+  StateDict state = read_weights(file);
+  unwrap(state, architecture.layout());
+  return classes_of_replaced_head(state, architecture);
+}
+
+std::vector<Fit> fitting_architectures(const StateDict& state) {
+  std::vector<Fit> fits;
+  for (const std::string& name : model_names()) {
+    StateDict shapes;  // without the bytes
+    for (const auto& [tensor_name, tensor] : state.entries) {
+      shapes.entries.emplace_back(tensor_name, HostTensor{tensor.dtype, tensor.shape, {}});
+    }
+    const auto any_classes = make_architecture(name, 2);
+    const std::string prefix = unwrap(shapes, any_classes->layout());
+    const std::int64_t classes = classes_of_head(shapes, *any_classes).value_or(0);
+    if (classes < 1 || classes > std::numeric_limits<int>::max()) continue;
+    const auto architecture = make_architecture(name, static_cast<int>(classes));
+    if (misfit(architecture->layout(), shapes).empty()) fits.push_back({name, static_cast<int>(classes), prefix});
+  }
+  return fits;
 }
 
 }  // namespace nepenthe

@@ -1,12 +1,15 @@
 // The registry's networks have PyTorch's names, shapes, counts and costs; weights load strictly.
 #include "models/registry.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
 #include "engine/base/error.h"
 #include "engine/base/random.h"
+#include "engine/formats/torch_checkpoint.h"
 #include "golden.h"
 #include "models/weights.h"
 #include "shared_data.h"
@@ -156,6 +159,113 @@ TEST_CASE("weights: files load strictly, and say what does not fit") {
   CHECK(classes_of_replaced_head(folder / "wider.safetensors", other->architecture()) == std::nullopt);
   NEPENTHE_CHECK_MESSAGE(Error, load_start_weights(folder / "wider.safetensors", *other),
                          "of another shape: fc.weight (10, 128) instead of (10, 64)");
+}
+
+/// With `prefix` before every name.
+StateDict wrapped(StateDict state, const std::string& prefix) {
+  for (auto& [name, tensor] : state.entries) name.insert(0, prefix);
+  return state;
+}
+
+TEST_CASE("weights: everything that does not fit is said at once") {
+  Device device(test_device());
+  const TemporaryFolder folder;
+  const auto network = std::make_unique<ModelState>(device, make_architecture("resnet20", 10));
+  network->initialize({.seed = 1});
+  StateDict state = network->state_dict();
+  const auto before = serialize_safetensors(state);
+  state.entries[0].first = "conv.weight";
+  state.entries[2].first = "extra";
+  std::ranges::find(state.entries, "fc.bias", [](const auto& e) { return e.first; })->second.shape = {10, 1};
+  const std::string all =
+      "missing: conv1.weight (16, 3, 3, 3), bn1.bias (16,); left over: conv.weight, extra; of another shape: fc.bias "
+      "(10, 1) instead of (10,)";
+  write_safetensors(folder / "w.safetensors", state);
+  NEPENTHE_CHECK_MESSAGE(Error, load_weights(folder / "w.safetensors", *network),
+                         fmt::format("w.safetensors: cannot be weights of resnet20 with 10 classes: {}", all));
+  write_torch_checkpoint(folder / "w.pth", wrapped(state, "module."));
+  NEPENTHE_CHECK_MESSAGE(Error, load_weights(folder / "w.pth", *network),
+                         fmt::format("resnet20 with 10 classes (names without \"module.\"): {}", all));
+  CHECK(serialize_safetensors(network->state_dict()) == before);
+}
+
+TEST_CASE("weights: what wrappers put before every name is taken off, in either format") {
+  Device device(test_device());
+  const TemporaryFolder folder;
+  const auto network = std::make_unique<ModelState>(device, make_architecture("resnet20", 10)),
+             same = std::make_unique<ModelState>(device, make_architecture("resnet20", 10)),
+             more_classes = std::make_unique<ModelState>(device, make_architecture("resnet20", 100));
+  network->initialize({.seed = 1});
+  const StateDict state = network->state_dict();
+  const auto original = serialize_safetensors(state);
+  const HostTensor counter = HostTensor::from({}, std::array<std::int64_t, 1>{5});
+  const auto files_of = [&](const StateDict& wrapped_state) {
+    write_safetensors(folder / "w.safetensors", wrapped_state);
+    write_torch_checkpoint(folder / "w.pth", wrapped_state);
+    return std::array{folder / "w.safetensors", folder / "w.pth"};
+  };
+  for (const std::string prefix : {"", "module.", "_orig_mod.", "model.", "net.", "module._orig_mod.",
+                                   "_orig_mod.module.", "model.model.backbone."}) {
+    CAPTURE(prefix);
+    StateDict given = wrapped(state, prefix);
+    given.add(prefix + "bn1.num_batches_tracked", counter);
+    for (const auto& file : files_of(given)) {
+      same->initialize({.seed = 2});
+      load_weights(file, *same);
+      CHECK(serialize_safetensors(same->state_dict()) == original);
+      // A head of another number of classes is replaced, behind a prefix too.
+      CHECK(classes_of_replaced_head(file, same->architecture()) == std::nullopt);
+      CHECK(classes_of_replaced_head(file, more_classes->architecture()) == 10);
+      more_classes->initialize({.seed = 3});
+      const StateDict own = more_classes->state_dict();
+      load_start_weights(file, *more_classes);
+      const StateDict mixed = more_classes->state_dict();
+      for (const auto& [name, tensor] : mixed.entries) {
+        CHECK(tensor.bytes == (name.starts_with("fc.") ? own : state).find(name)->bytes);
+      }
+    }
+  }
+  // PyTorch's AveragedModel has a counter beside its module.
+  StateDict averaged = wrapped(state, "module.");
+  averaged.add("n_averaged", counter);
+  for (const auto& file : files_of(wrapped(averaged, "module."))) CHECK_NOTHROW(load_weights(file, *same));
+
+  // One that not all have stays.
+  StateDict partly = wrapped(state, "model.");
+  partly.add("loss.weight", counter);
+  NEPENTHE_CHECK_MESSAGE(Error, load_weights(files_of(partly)[1], *same), "left over: model.conv1.weight, ");
+  // Nor does a layout lose a part of its own names.
+  StateDict head_alone;
+  head_alone.add("fc.weight", *state.find("fc.weight"));
+  CHECK(unwrap(head_alone, same->layout()).empty());
+  CHECK(head_alone.entries[0].first == "fc.weight");
+  StateDict nothing;
+  CHECK(unwrap(nothing, same->layout()).empty());
+}
+
+TEST_CASE("weights: the architectures they fit, with their classes") {
+  Device device(test_device());
+  for (const std::string& name : model_names()) {
+    CAPTURE(name);
+    const auto network = std::make_unique<ModelState>(device, make_architecture(name, 7));
+    network->initialize({.seed = 1});
+    StateDict state = wrapped(network->state_dict(), "module.");
+    const auto fits = [&] {
+      std::vector<std::string> found;
+      for (const Fit& fit : fitting_architectures(state)) {
+        CHECK(fit.classes == 7);
+        CHECK(fit.prefix == "module.");
+        found.push_back(fit.architecture);
+      }
+      return found;
+    };
+    CHECK(std::ranges::count(fits(), name) == 1);
+    state.entries.front().second.dtype = DType::i32;
+    CHECK(fits().empty());
+    state.entries.erase(state.entries.begin());
+    CHECK(fits().empty());
+  }
+  CHECK(fitting_architectures({}).empty());
 }
 
 /// The element `index` of an F32 tensor changed.
