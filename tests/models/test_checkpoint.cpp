@@ -8,6 +8,7 @@
 
 #include "data/dataset.h"
 #include "engine/base/file.h"
+#include "engine/image_set.h"
 #include "engine/prediction.h"
 #include "golden.h"
 #include "models/registry.h"

@@ -16,15 +16,13 @@ namespace nepenthe {
 namespace {
 
 /// In the place of data: as many classes as the weights have, by their numbers.
-Dataset no_data(const Program& program, const SubjectOptions& options) {
+Dataset no_data(const SubjectOptions& options) {
   constexpr int guess = 10;
   const auto classes = classes_of_replaced_head(options.weights, *make_architecture(options.model, guess));
   Dataset none;
   none.classes = classes && *classes > 0 ? static_cast<int>(*classes) : guess;
   for (int c = 0; c < none.classes; ++c) none.class_names.push_back(std::to_string(c));
   none.normalization = none.classes == 10 ? cifar10_normalization : cifar100_normalization;
-  program.say(fmt::format("note: without --data classes are numbers, and pictures are normalised as those of {}",
-                          none.classes == 10 ? "CIFAR-10" : "CIFAR-100"));
   return none;
 }
 
@@ -62,7 +60,7 @@ Subject open_subject(Program& program, const SubjectOptions& options) {
                                   : "--model NAME and --weights FILE are needed together");
     }
     make_architecture(options.model, 10);  // an unknown name is told before the data is read
-    subject.dataset = options.data.empty() ? no_data(program, options) : read_dataset(options.data);
+    subject.dataset = options.data.empty() ? no_data(options) : read_dataset(options.data);
     subject.model =
         std::make_unique<ModelState>(program.device(), make_architecture(options.model, subject.dataset.classes));
     load_weights(options.weights, *subject.model);
@@ -73,6 +71,12 @@ Subject open_subject(Program& program, const SubjectOptions& options) {
     check(transfer, {.augment = false});
     subject.preprocessing = preprocessing(transfer, subject.dataset);
     program.result()["transfer"] = to_json(transfer);
+    if (options.data.empty()) {
+      const bool guessed = transfer.normalization == NormalizationKind::own;
+      const char* likely = subject.dataset.classes == 10 ? "CIFAR-10" : "CIFAR-100";
+      program.say(fmt::format("note: without --data classes are numbers{}",
+                              guessed ? fmt::format(", and pictures are normalised as those of {}", likely) : ""));
+    }
   } else {
     if (options.pictures.image_size || options.pictures.normalization) {
       throw UsageError("--image-size and --normalization go with --model; a run knows its own");

@@ -16,7 +16,7 @@ namespace nepenthe {
 struct SubjectOptions {
   std::filesystem::path run, weights, data;
   std::string model, forget;
-  TransferOptions pictures;  // of one network; a run knows its own
+  TransferOptions pictures;      // of one network; a run knows its own
   bool brings_pictures = false;  // the program's own: then there is no --forget, and a network needs no --data
 };
 
