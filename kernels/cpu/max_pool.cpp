@@ -69,6 +69,7 @@ NEPENTHE_INLINE void largest_of_run(const PoolShape& s, float* y, std::uint8_t* 
         for (int column = columns.begin; column < columns.end; ++column) {
           const auto value = load<L>(x + (std::size_t(row) * s.w + column) * L);
           const auto tap = typename Taps<L>::type{} + ((row - top) * s.kernel + column - left);
+          // NOLINTNEXTLINE(misc-redundant-expression): a number that is not one differs from itself
           const auto larger = (value > largest) | (value != value);
           largest = larger ? value : largest;
           taken = larger ? tap : taken;

@@ -1,6 +1,8 @@
 // Scalar pooling.
 #pragma once
 
+#include <cmath>
+
 #include "kernels/shapes.h"
 #include "reference/number.h"
 
@@ -31,7 +33,7 @@ std::vector<int> max_pool_taps(const kernels::PoolShape& s, const std::vector<T>
   std::vector<double> largest(taps.size());
   each_window_pixel(s, [&](std::size_t output, int tap, std::size_t input) {
     const double value = real_part(x[input]);
-    if (taps[output] >= 0 && !(value > largest[output]) && value == value) return;
+    if (taps[output] >= 0 && !(value > largest[output]) && !std::isnan(value)) return;
     taps[output] = tap;
     largest[output] = value;
   });
