@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "engine/base/file.h"
 #include "engine/formats/torch_checkpoint.h"
 #include "kernels/libraries.h"
 #include "models/registry.h"
@@ -94,7 +95,10 @@ void run_single_model(Program& program, SingleModelOptions& options) {
   try {
     result = train_single_model(training, dataset, device, bar);
   } catch (const Interrupted& interrupted) {
-    throw Interrupted(fmt::format("{}; the same command with --resume continues", interrupted.what()));
+    // Features of a frozen backbone come before there is a state.
+    const bool has_state = is_there(training.out.string() + ".state");
+    throw Interrupted(fmt::format("{}; the same command {}", interrupted.what(),
+                                  has_state ? "with --resume continues" : "begins anew"));
   } catch (const UsageError& error) {
     throw UsageError(fmt::format("{}{}", training.resume ? "--resume: " : "", error.what()));
   }
