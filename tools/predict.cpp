@@ -112,6 +112,7 @@ int main(int argc, char** argv) {
     if (!out.empty()) refuse_existing(out, "--out");
     Subject subject = open_subject(program, options);
     std::vector<Input> inputs;
+    inputs.reserve(files.size());
     for (const auto& file : files) inputs.push_back(read_input(file));
     const Dataset pictures = as_dataset(std::move(subject.dataset), inputs);
     const std::vector<float> logits = logits_of(program, subject, pictures);

@@ -17,6 +17,7 @@ constexpr int imagenet_image_size = 224;
 
 void add_image_size_option(CLI::App& app, std::optional<int>& image_size, const std::string& otherwise) {
   std::vector<std::string> sizes;
+  sizes.reserve(image_sizes.size());
   for (const int size : image_sizes) sizes.push_back(std::to_string(size));
   const auto take = [&image_size](const std::string& text) { image_size = whole_number("--image-size", text, 1); };
   app.add_option_function<std::string>(
@@ -29,6 +30,7 @@ void add_image_size_option(CLI::App& app, std::optional<int>& image_size, const 
 void add_picture_options(CLI::App& app, TransferOptions& options) {
   add_image_size_option(app, options.image_size, "as the weights were trained, else the model's own");
   std::vector<std::string> names;
+  names.reserve(normalization_kinds.size());
   for (const NormalizationKind kind : normalization_kinds) names.push_back(name(kind));
   app.add_option_function<std::string>(
          "--normalization", [&options](const std::string& text) { options.normalization = normalization_kind(text); },
