@@ -6,8 +6,7 @@
 #include <array>
 
 #include "engine/base/error.h"
-#include "models/resnet_cifar.h"
-#include "models/resnet_imagenet.h"
+#include "models/resnet.h"
 
 namespace nepenthe {
 namespace {

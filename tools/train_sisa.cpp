@@ -54,8 +54,6 @@ SisaRun create_run(Program& program, Options& options) {
   if (!options.weights.empty()) {
     weights = describe_weights(options.weights);
     use_transfer_rates(program.app(), options.config.recipe);
-  } else if (options.transfer.freeze_backbone) {
-    throw UsageError("--freeze backbone: the features of a random network tell nothing; --weights is needed");
   }
   options.config.transfer = transfer_settings(options.transfer, weights, *architecture);
   return SisaRun::create(options.out, options.config, dataset, excluded, options.weights, program.device());

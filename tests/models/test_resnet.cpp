@@ -9,7 +9,7 @@
 #include "engine/ops/softmax_cross_entropy.h"
 #include "formula.h"
 #include "models/registry.h"
-#include "models/resnet_cifar.h"
+#include "models/resnet.h"
 
 namespace nepenthe::tests {
 namespace {

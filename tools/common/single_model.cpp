@@ -72,9 +72,6 @@ void run_single_model(Program& program, SingleModelOptions& options) {
     weights = describe_weights(training.weights);
     program.say(fmt::format("weights: {}", weights_in_words(weights)));
   }
-  if (training.weights.empty() && options.transfer.freeze_backbone) {
-    throw UsageError("--freeze backbone: the features of a random network tell nothing; --weights is needed");
-  }
   training.transfer = transfer_settings(options.transfer, weights, *architecture);
   if (options.keeps_head) {
     refuse_new_head(training.weights, *architecture);

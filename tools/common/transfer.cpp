@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "engine/base/error.h"
 #include "tools/common/options.h"
 #include "unlearning/provenance/origin.h"
 
@@ -60,6 +61,9 @@ void add_training_options(CLI::App& app, TransferOptions& options, Recipe& recip
 
 TransferSettings transfer_settings(const TransferOptions& options, const nlohmann::ordered_json& weights,
                                    const Architecture& architecture) {
+  if (options.freeze_backbone && weights.is_null()) {
+    throw UsageError("--freeze backbone: the features of a random network tell nothing; --weights is needed");
+  }
   TransferSettings settings;
   if (const auto recorded = recorded_transfer(weights)) {
     settings = *recorded;

@@ -28,7 +28,7 @@ void add_training_options(CLI::App& app, TransferOptions& options, Recipe& recip
 
 /// What the options say; else how the training took pictures in that made `weights` (describe_weights(); null where
 /// there are none), as far as it is known; else what the architecture was made for: 224 px goes with ImageNet's
-/// normalisation, and the data's own with others.
+/// normalisation, and the data's own with others. Throws UsageError for a frozen backbone without weights.
 TransferSettings transfer_settings(const TransferOptions& options, const nlohmann::ordered_json& weights,
                                    const Architecture& architecture);
 
