@@ -21,8 +21,8 @@
 #include "tools/common/output.h"
 #include "tools/common/program.h"
 #include "tools/common/progress.h"
-#include "tools/common/report.h"
 #include "tools/common/transfer.h"
+#include "unlearning/study/table.h"
 
 using namespace nepenthe;
 

@@ -16,8 +16,8 @@
 #include "models/weights.h"
 #include "tools/common/output.h"
 #include "tools/common/program.h"
-#include "tools/common/report.h"
 #include "unlearning/provenance/origin.h"
+#include "unlearning/study/table.h"
 
 using namespace nepenthe;
 using Json = nlohmann::ordered_json;

@@ -5,7 +5,7 @@
 #include "tools/common/options.h"
 #include "tools/common/output.h"
 #include "tools/common/program.h"
-#include "tools/common/report.h"
+#include "unlearning/study/table.h"
 
 int main(int argc, char** argv) {
   using namespace nepenthe;

@@ -13,9 +13,9 @@
 #include "tools/common/options.h"
 #include "tools/common/output.h"
 #include "tools/common/progress.h"
-#include "tools/common/report.h"
 #include "tools/common/sisa.h"
 #include "tools/common/subject.h"
+#include "unlearning/study/table.h"
 
 using namespace nepenthe;
 

@@ -9,12 +9,13 @@
 #include "tools/common/output.h"
 #include "tools/common/program.h"
 #include "tools/common/progress.h"
-#include "tools/common/report.h"
 #include "tools/common/sisa.h"
 #include "tools/common/start_weights.h"
 #include "tools/common/transfer.h"
 #include "unlearning/forget_spec.h"
 #include "unlearning/provenance/origin.h"
+#include "unlearning/study/record.h"
+#include "unlearning/study/table.h"
 
 using namespace nepenthe;
 

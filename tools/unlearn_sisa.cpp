@@ -9,9 +9,9 @@
 #include "tools/common/output.h"
 #include "tools/common/program.h"
 #include "tools/common/progress.h"
-#include "tools/common/report.h"
 #include "tools/common/sisa.h"
 #include "unlearning/forget_spec.h"
+#include "unlearning/study/table.h"
 
 using namespace nepenthe;
 

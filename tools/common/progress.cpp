@@ -9,7 +9,7 @@
 #include <optional>
 
 #include "tools/common/output.h"
-#include "tools/common/report.h"
+#include "unlearning/study/table.h"
 
 namespace nepenthe {
 namespace {

@@ -14,12 +14,13 @@
 #include "tools/common/options.h"
 #include "tools/common/output.h"
 #include "tools/common/progress.h"
-#include "tools/common/report.h"
 #include "tools/common/start_weights.h"
 #include "unlearning/evaluation.h"
 #include "unlearning/forget_spec.h"
 #include "unlearning/permutation.h"
 #include "unlearning/provenance/origin.h"
+#include "unlearning/study/record.h"
+#include "unlearning/study/table.h"
 
 namespace nepenthe {
 
@@ -138,7 +139,10 @@ void run_single_model(Program& program, SingleModelOptions& options) {
   json["train_loss"] = result.was_complete ? nlohmann::ordered_json() : nlohmann::ordered_json(result.training.loss);
   json["resumed"] = training.resume;  // loss and cost are those of this call
   if (test) json["splits"] = {{"test", to_json(*test)}};
-  json["cost"] = cost_json(result.training.sample_passes, result.multiply_adds, result.training.seconds, eval_seconds);
+  json["cost"] = to_json(StudyCost{.sample_passes = result.training.sample_passes,
+                                   .multiply_adds = result.multiply_adds,
+                                   .train_seconds = result.training.seconds,
+                                   .eval_seconds = eval_seconds});
 }
 
 }  // namespace nepenthe

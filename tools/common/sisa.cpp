@@ -10,9 +10,10 @@
 #include "engine/base/error.h"
 #include "kernels/libraries.h"
 #include "models/registry.h"
-#include "tools/common/report.h"
 #include "tools/common/transfer.h"
 #include "unlearning/provenance/origin.h"
+#include "unlearning/study/record.h"
+#include "unlearning/study/table.h"
 
 namespace nepenthe {
 namespace {
@@ -145,10 +146,11 @@ Json run_json(const SisaRun& run) {
 
 Json run_cost_json(const SisaRun& run, const SisaRun::Cost& cost, double eval_seconds) {
   const auto architecture = make_architecture(run.config().model, run.config().classes);
-  return cost_json(
-      cost.sample_passes,
-      training_multiply_adds(*architecture, run.config().transfer, cost.sample_passes, cost.feature_passes),
-      cost.train_seconds, eval_seconds);
+  return to_json(StudyCost{.sample_passes = cost.sample_passes,
+                           .multiply_adds = training_multiply_adds(*architecture, run.config().transfer,
+                                                                   cost.sample_passes, cost.feature_passes),
+                           .train_seconds = cost.train_seconds,
+                           .eval_seconds = eval_seconds});
 }
 
 std::string plan_table(const SisaWork& work) {

@@ -1,22 +1,17 @@
-#include "tools/common/report.h"
+#include "unlearning/study/table.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 namespace nepenthe {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 /// Columns that a text takes on a terminal: its code points.
 std::size_t width(const std::string& text) {
   return static_cast<std::size_t>(std::ranges::count_if(text, [](char c) { return (c & 0xC0) != 0x80; }));
 }
-
-Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
 
 }  // namespace
 
@@ -84,29 +79,6 @@ std::string duration(double seconds) {
   const auto whole = static_cast<std::int64_t>(std::llround(seconds));
   if (whole < 3600) return fmt::format("{} min {:02} s", whole / 60, whole % 60);
   return fmt::format("{} h {:02} min", whole / 3600, whole / 60 % 60);
-}
-
-Json to_json(const Metrics& metrics) {
-  return {{"count", metrics.count},
-          {"top1", number(metrics.top1)},
-          {"top5", number(metrics.top5)},
-          {"loss", metrics.loss ? number(*metrics.loss) : Json(nullptr)}};
-}
-
-Json to_json(const MiaOutcome& outcome) {
-  if (!outcome.mia) return nullptr;
-  const Mia& mia = *outcome.mia;
-  return {{"mean", mia.mean},         {"standard_error", mia.standard_error},
-          {"interval", mia.interval}, {"scores", mia.scores},
-          {"auc", mia.auc},           {"tpr_at_fpr", mia.tpr_at_fpr},
-          {"members", mia.members},   {"nonmembers", mia.nonmembers}};
-}
-
-Json cost_json(std::int64_t sample_passes, std::int64_t macs, double train_seconds, double eval_seconds) {
-  return {{"sample_passes", sample_passes},
-          {"macs", macs},
-          {"train_seconds", train_seconds},
-          {"eval_seconds", eval_seconds}};
 }
 
 }  // namespace nepenthe

@@ -1,13 +1,10 @@
-// Results for people (tables) and for programs (JSON).
+// Results for people: tables and numbers with units.
 #pragma once
 
-#include <nlohmann/json_fwd.hpp>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
-
-#include "unlearning/attacks/mia.h"
-#include "unlearning/metrics.h"
 
 namespace nepenthe {
 
@@ -36,12 +33,5 @@ std::string decimals(std::optional<double> value, int digits);
 std::string grouped(std::int64_t number);
 /// "0.42 s", "12.3 s", "4 min 05 s", "2 h 03 min"
 std::string duration(double seconds);
-
-nlohmann::ordered_json to_json(const Metrics& metrics);
-/// {"mean", "standard_error", "interval", "scores", "auc", "tpr_at_fpr", "members", "nonmembers"}; null without attack.
-nlohmann::ordered_json to_json(const MiaOutcome& outcome);
-/// {"sample_passes", "macs", "train_seconds", "eval_seconds"}
-nlohmann::ordered_json cost_json(std::int64_t sample_passes, std::int64_t macs, double train_seconds,
-                                 double eval_seconds);
 
 }  // namespace nepenthe

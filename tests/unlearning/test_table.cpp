@@ -3,7 +3,8 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "tools/common/report.h"
+#include "unlearning/study/record.h"
+#include "unlearning/study/table.h"
 
 using namespace nepenthe;
 
