@@ -1,217 +1,233 @@
-// The main job in one go: train a SISA run, unlearn, retrain without the forget set, and lay the three side by side.
+// A whole study: every experiment of a preset, made and examined, and the report.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string_view>
 
 #include "engine/base/error.h"
 #include "engine/base/file.h"
 #include "engine/base/in_the_making.h"
-#include "models/registry.h"
+#include "engine/formats/json_fields.h"
+#include "kernels/libraries.h"
 #include "tools/common/options.h"
 #include "tools/common/output.h"
 #include "tools/common/program.h"
 #include "tools/common/progress.h"
-#include "tools/common/sisa.h"
-#include "tools/common/transfer.h"
+#include "tools/common/version.h"
 #include "unlearning/forget_spec.h"
-#include "unlearning/study/record.h"
-#include "unlearning/study/table.h"
+#include "unlearning/permutation.h"
+#include "unlearning/study/commands.h"
+#include "unlearning/study/cost_estimates.h"
+#include "unlearning/study/presets.h"
+#include "unlearning/study/report/report.h"
+#include "unlearning/study/runner.h"
 
 using namespace nepenthe;
 
 namespace {
 
-constexpr auto study_file_names = [] {
-  std::array<std::string_view, SisaRun::file_names.size() + 6> names{
-      "sisa", "retrained", "sisa.partial-#", "retrained.partial-#", "report.txt", "study.json"};
-  std::ranges::copy(SisaRun::file_names, names.begin() + 6);
-  return names;
-}();
+constexpr std::array<std::string_view, 7> study_file_names{"made",     "records", "forget",          "study.json",
+                                                           "report.*", "*.csv",   "replay.partial-#"};
 
-/// A state of the run, examined.
-struct Row {
-  std::string name;
-  SisaRun::Cost cost;
-  RunScores scores;
-  RunMia mia;
+/// Epochs over everything that the table of costs is for: what the study's 800 000 sample passes are.
+constexpr int planned_epochs = 16;
+
+struct Options {
+  StudySettings settings;
+  std::filesystem::path data, out;
+  std::vector<std::string> only;
+  std::string training_seeds, unlearning_seeds, evaluation_seeds, replay;
+  bool resume = false;
 };
 
-struct Study {
-  Program& program;
-  const Dataset& dataset;
-  const Evaluator& evaluator;
-  std::vector<EvaluationSet> sets;  // test, forget, retain
-
-  Row examine(std::string row_name, const SisaRun& run, const SisaRun::Cost& cost) const {
-    ProgressBar bar(program.quiet());
-    Row row{.name = std::move(row_name), .cost = cost, .scores = score_run(run, evaluator, sets, bar)};
-    row.mia = attack_run(run, row.scores, sets[1], {.seed = program.seed()});
-    return row;
+std::vector<std::uint64_t> seeds_of(const std::string& option, const std::string& text, std::uint64_t seed) {
+  if (text.empty()) return {seed};
+  std::vector<std::uint64_t> seeds;
+  for (const std::string& part : parts_of_list(option, text)) {
+    seeds.push_back(whole_number<std::uint64_t>(option, part, 0));
+    if (std::ranges::count(seeds, seeds.back()) > 1) refuse_value(option, text, "each seed once");
   }
-};
-
-Metrics ensemble_metrics(const Row& row, const std::string& set) {
-  const EnsembleScores& scores = row.scores.ensemble.at(set);
-  return measure(scores.losses, scores.mean_posterior_ranks);
+  return seeds;
 }
 
-std::optional<double> mean_of(const MiaOutcome& outcome) {
-  return outcome.mia ? std::optional(outcome.mia->mean) : std::nullopt;
-}
-
-/// Fits the study's own table: accuracy of the ensemble, the attack per shard on the whole forget set, and the cost.
-std::string study_table(const std::vector<Row>& rows, int shards) {
-  std::vector<std::string> header{"", "top-1", "top-5"};
-  for (int shard = 0; shard < shards; ++shard) header.push_back(fmt::format("MIA {}", shard));
-  header.insert(header.end(), {"mean", "ensemble", "sample passes", "time"});
-  Table table(header);
-  for (const Row& row : rows) {
-    const Metrics test = ensemble_metrics(row, "test");
-    std::vector<std::string> cells{row.name, percent(test.top1), percent(test.top5)};
-    for (int shard = 0; shard < shards; ++shard) {
-      const auto found = std::ranges::find(row.mia.shards, shard, &RunMia::Shard::shard);
-      cells.push_back(found == row.mia.shards.end() ? "–" : decimals(mean_of(found->whole), 3));
-    }
-    cells.insert(cells.end(), {decimals(row.mia.mean, 3), decimals(mean_of(row.mia.ensemble), 3),
-                               grouped(row.cost.sample_passes), duration(row.cost.train_seconds)});
-    table.add(cells);
-  }
-  return table.text();
-}
-
-/// How well a shard's own forgotten samples are recognised, and how well the ensemble still classifies them.
-std::string forget_table(const std::vector<Row>& rows) {
-  std::vector<int> affected;
-  for (const RunMia::Shard& shard : rows.front().mia.shards) {
-    if (shard.own.mia) affected.push_back(shard.shard);
-  }
-  std::vector<std::string> header{""};
-  for (const int shard : affected) header.push_back(fmt::format("MIA on F in shard {}", shard));
-  header.insert(header.end(), {"top-1 on F", "top-1 on the rest"});
-  Table table(header);
-  for (const Row& row : rows) {
-    std::vector<std::string> cells{row.name};
-    for (const int shard : affected) {
-      const auto found = std::ranges::find(row.mia.shards, shard, &RunMia::Shard::shard);
-      cells.push_back(found == row.mia.shards.end() || !found->own.mia
-                          ? "–"
-                          : fmt::format("{:.3f} ± {:.3f}", found->own.mia->mean, found->own.mia->standard_error));
-    }
-    cells.insert(cells.end(),
-                 {percent(ensemble_metrics(row, "forget").top1), percent(ensemble_metrics(row, "retain").top1)});
-    table.add(cells);
-  }
-  return table.text();
-}
-
-nlohmann::ordered_json row_json(const Row& row, const std::vector<EvaluationSet>& sets, const SisaRun& run) {
-  nlohmann::ordered_json json{{"name", row.name}};
-  json["cost"] = run_cost_json(run, row.cost, row.scores.seconds);
-  json.update(accuracy_json(row.scores, sets));
-  json["mia"] = mia_json(row.mia);
-  return json;
-}
-
-/// Files of two runs' checkpoints: how many there are and how many have the same bytes.
-std::pair<int, int> compare_checkpoints(const SisaRun& a, const SisaRun& b) {
-  int files = 0, same = 0;
-  for (int shard = 0; shard < a.config().shards; ++shard) {
-    for (int stage = 0; stage <= static_cast<int>(a.config().epochs.size()); ++stage) {
-      ++files;
-      same += sha256_file(a.checkpoint(shard, stage)) == sha256_file(b.checkpoint(shard, stage));
+/// Every training seed with every unlearning and evaluation seed.
+std::vector<Seeds> all_seeds(const Options& options, std::uint64_t seed) {
+  std::vector<Seeds> all;
+  for (const auto training : seeds_of("--training-seeds", options.training_seeds, seed)) {
+    for (const auto unlearning : seeds_of("--unlearning-seeds", options.unlearning_seeds, seed)) {
+      for (const auto evaluation : seeds_of("--evaluation-seeds", options.evaluation_seeds, seed)) {
+        all.push_back({.training = training, .unlearning = unlearning, .evaluation = evaluation});
+      }
     }
   }
-  return {same, files};
+  return all;
+}
+
+/// What makes this study again.
+std::string command_of(const Options& options, std::uint64_t seed) {
+  const StudySettings& settings = options.settings;
+  std::string text = fmt::format("run_study --preset {} --data {}", settings.preset, shell_word(options.data.string()));
+  const auto add = [&](const std::string& option, const std::string& value) {
+    if (!value.empty()) text += fmt::format(" {} {}", option, shell_word(value));
+  };
+  add("--weights", settings.weights.string());
+  add("--forget", settings.forget);
+  add("--epochs", settings.epochs > 0 ? std::to_string(settings.epochs) : "");
+  add("--only", fmt::format("{}", fmt::join(options.only, ",")));
+  add("--training-seeds", options.training_seeds);
+  add("--unlearning-seeds", options.unlearning_seeds);
+  add("--evaluation-seeds", options.evaluation_seeds);
+  add("--seed", seed == 1 ? "" : std::to_string(seed));
+  add("--out", options.out.string());
+  return text;
+}
+
+StudyRecord read_study(const std::filesystem::path& folder) {
+  const std::filesystem::path file = folder / "study.json";
+  try {
+    return study_from_json(parse_object(as_text(read_file(file))));
+  } catch (const Error& error) {
+    throw Error(fmt::format("{}: {}; --replay needs a study that run_study made", file.string(), error.what()));
+  }
+}
+
+/// Makes a row anew, from nothing, and compares.
+void replay(const Options& options, const std::vector<Experiment>& experiments, const std::vector<Seeds>& seeds,
+            const Dataset& dataset, Program& program, Observer& observer) {
+  const StudyRecord study = read_study(options.out);
+  const auto before = std::ranges::find(study.records, options.replay, &Record::row);
+  if (before == study.records.end()) {
+    std::string rows;
+    for (const Record& record : study.records) rows += fmt::format("{}{}", rows.empty() ? "" : ", ", record.row);
+    throw UsageError(fmt::format("--replay {}: the study has the rows {}", options.replay, rows));
+  }
+  for (const Experiment& experiment : experiments) {
+    for (const Seeds& triple : seeds) {
+      if (row_name(experiment, triple, seeds.size() > 1) != options.replay) continue;
+      constexpr std::array<std::string_view, 1> anything{"*"};
+      remove_abandoned_folders(options.out / "replay", anything);
+      const FolderInTheMaking folder(options.out / "replay");
+      StudyRunner runner(folder.path(), experiments, dataset, options.data.string(), program.device(), observer,
+                         [&](const std::string& line) { program.say(line); });
+      const Record after = runner.run(experiment, triple, options.replay);
+      const std::vector<std::string> different = differences(*before, after);
+      const std::int64_t values = values_compared(*before);
+      program.result()["replay"] = {{"row", options.replay}, {"compared", values}, {"different", different}};
+      if (!different.empty()) {
+        throw Error(fmt::format("{}: {} of {} values differ: {}", options.replay, different.size(), values,
+                                fmt::join(different, "; ")));
+      }
+      print("{}: made anew, all {} values the same to the bit, digests of {} files among them\n", options.replay,
+            values, before->digests.size());
+      return;
+    }
+  }
+  throw UsageError(fmt::format("--replay {}: these options do not make that row; the study was made by {}",
+                               options.replay, study.command));
+}
+
+void write_study(const std::filesystem::path& out, const StudyRecord& study) {
+  for (const ReportFile& file : study_report(study)) write_file_atomically(out / file.name, file.content);
+  write_file_atomically(out / "study.json", fmt::format("{}\n", to_json(study).dump(2)));
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  Program program("run_study", "Trains with SISA, unlearns, retrains without the forget set, and compares the three");
-  std::string preset = "quick", forget;
-  std::filesystem::path data, out;
-  // The quick preset: some minutes on two cores. Adam without augmentation learns a few hundred pictures by heart
-  // within few epochs, most of them in the last stage, so that forgetting has something to show.
-  TrainingConfig config{.model = "resnet20", .epochs = {3, 3, 4, 6, 12}};
-  config.recipe = {.batch = 32, .optimizer = OptimizerKind::adam, .lr = 0.002, .weight_decay = 0, .augment = false};
+  Program program("run_study", "Makes and examines every experiment of a study, and writes the report");
+  Options options;
+  StudySettings& settings = options.settings;
+  std::vector<std::string> names;
+  std::string description;
+  for (const Preset& preset : presets()) {
+    names.emplace_back(preset.name);
+    description += fmt::format("{}{}: {}", description.empty() ? "" : "; ", preset.name, preset.description);
+  }
   CLI::App& app = program.app();
-  app.add_option("--preset", preset, "quick: one SISA run, its unlearning and its retraining")
-      ->check(one_of({"quick"}));
-  app.add_option("--data", data, "Folder of CIFAR-100 or CIFAR-10 binary files")->type_name("DIR")->required();
-  app.add_option("--out", out, "Folder for the runs and the report")->type_name("DIR")->required();
-  add_model(app, config.model);
-  add_whole_number(app, "--shards", config.shards, 1, "Networks, each on its own part of the data");
-  add_whole_numbers(app, "--epochs", config.epochs, "Epochs of each stage, one number a slice");
-  app.add_option("--forget", forget, "The forget set; by default the study's: positions 40 % to 60 %")
-      ->type_name("SPEC");
-  add_recipe_options(app, config.recipe);
+  app.add_option("--preset", settings.preset, description)->check(one_of(names));
+  app.add_option("--data", options.data, "Folder of CIFAR-100 or CIFAR-10 binary files")->type_name("DIR")->required();
+  app.add_option("--weights", settings.weights,
+                 "Folder of published weights: what needs one that is not there is left out")
+      ->type_name("DIR");
+  app.add_option("--out", options.out, "Folder for all that is made, and the report")->type_name("DIR")->required();
+  app.add_flag("--resume", options.resume, "Go on in a folder that is there; what is made already is not made again");
+  app.add_option("--replay", options.replay,
+                 "Make a row of the study in --out anew, from nothing, and compare to the bit")
+      ->type_name("ROW");
+  add_names(app, "--only", options.only, "These experiments, and what they go on from, by commas");
+  app.add_option("--forget", settings.forget, "F; by default the study's: positions 40 % to 60 %")->type_name("SPEC");
+  add_whole_number(app, "--epochs", settings.epochs, 0,
+                   "Of the baseline, the golden standard and Figures 2 and 3; 0: the study's 200 and 40 on a GPU, 8 on "
+                   "a CPU, quick has its own");
+  app.add_option("--training-seeds", options.training_seeds, "Of what is trained; by default --seed")
+      ->type_name("N,N,...");
+  app.add_option("--unlearning-seeds", options.unlearning_seeds, "Of fine-tuning; by default --seed")
+      ->type_name("N,N,...");
+  app.add_option("--evaluation-seeds", options.evaluation_seeds, "Of the attack; by default --seed")
+      ->type_name("N,N,...");
 
   return program.run(argc, argv, [&] {
-    program.places().reads_folder(data, "--data", dataset_file_names);
-    program.places().reads_specification(forget, "--forget");
-    program.places().writes_folder(out, "--out", study_file_names);
-    refuse_existing(out, "--out");
-    config.seed = program.seed();
-    Device& device = program.device();
-    make_architecture(config.model, 10);  // an unknown name is told before the data is read
-    const Dataset dataset = read_dataset(data);
-    const int samples = dataset.train.count();
-    if (forget.empty()) forget = fmt::format("range:{}-{}", samples * 2 / 5, samples * 3 / 5);
-    const std::vector<std::int32_t> permutation = make_permutation(samples, config.seed);
-    const std::vector<std::int32_t> forgotten =
-        resolve_forget_spec(forget, forget_context(dataset, permutation, config.seed));
-    require_something_retained(samples, forgotten);
-
-    config.transfer = transfer_settings({}, nullptr, *make_architecture(config.model, dataset.classes));
-    const Evaluator evaluator(device, dataset, preprocessing(config.transfer, dataset));
-    const Study study{program, dataset, evaluator, evaluation_sets({"test", "forget", "retain"}, dataset, forgotten)};
-    ProgressBar bar(program.quiet());
-    std::vector<Row> rows;
-    program.say(fmt::format("{} ({} training samples, {} classes): {}, {} shards, {} slices; F = {} ({} samples)",
-                            dataset.name, grouped(samples), dataset.classes, config.model, config.shards,
-                            config.epochs.size(), forget, grouped(static_cast<std::int64_t>(forgotten.size()))));
-    FolderInTheMaking making(out);
-    const auto make = [&] {
-      program.say("1 of 3: training on everything");
-      SisaRun run = SisaRun::create(making.path() / "sisa", config, dataset, {}, {}, device);
-      const SisaRun::Cost training = run.complete(dataset, device, bar);
-      rows.push_back(study.examine("trained on everything", run, training));
-      program.say("2 of 3: unlearning F");
-      run.forget(forgotten, {{"forget", forget}});
-      const SisaRun::Cost unlearning = run.complete(dataset, device, bar);
-      rows.push_back(study.examine("F unlearned", run, unlearning));
-      program.say("3 of 3: retraining from scratch without F");
-      SisaRun retrained = SisaRun::create(making.path() / "retrained", config, dataset, forgotten, {}, device);
-      const SisaRun::Cost retraining = retrained.complete(dataset, device, bar);
-      rows.push_back(study.examine("retrained without F", retrained, retraining));
-
-      const auto [same, files] = compare_checkpoints(run, retrained);
-      const std::string report = fmt::format(
-          "The ensemble (mean posterior) on the test set, and the membership inference attack on F, shard by shard\n"
-          "(0.5: F cannot be told from pictures never seen)\n\n{}\n"
-          "The attack on each shard's own part of F, and how many of F are still classified right\n\n{}\n"
-          "checkpoints: {} of {} files of the unlearned run have the very bytes of the run retrained without F\n",
-          study_table(rows, config.shards), forget_table(rows), same, files);
-      print("\n{}", report);
-      write_file_atomically(making.path() / "report.txt", report);
-
-      auto& json = program.result();
-      json["run"] = run_json(run);
-      json["run"]["folder"] = (out / "sisa").string();
-      json["forget"] = {{"spec", forget}, {"samples", forgotten.size()}};
-      for (const Row& row : rows) json["rows"].push_back(row_json(row, study.sets, run));
-      json["identical_checkpoints"] = {{"same", same}, {"files", files}};
-      write_file_atomically(making.path() / "study.json", json.dump(2) + "\n");
-    };
-    try {
-      make();
-    } catch (const Interrupted& interrupted) {  // hours of work may be in it
-      making.keep();
-      throw Interrupted(fmt::format("{}; what is made so far stays in {}", interrupted.what(), out.string()));
+    program.places().reads_folder(options.data, "--data", dataset_file_names);
+    program.places().reads_specification(settings.forget, "--forget");
+    program.places().writes_folder(options.out, "--out", study_file_names);
+    if (!options.resume && options.replay.empty()) refuse_existing(options.out, "--out");
+    if (!settings.weights.empty() && !std::filesystem::is_directory(settings.weights)) {
+      throw UsageError(fmt::format("--weights {}: a folder of weights would be right", settings.weights.string()));
     }
-    making.keep();
+    const std::vector<Seeds> seeds = all_seeds(options, program.seed());
+    const Dataset dataset = read_dataset(options.data);
+    Device& device = program.device();
+    std::vector<Experiment> experiments = study_experiments(settings, dataset, device);
+    if (!options.only.empty()) experiments = selected(experiments, options.only);
+    const std::vector<std::int32_t> permutation = make_permutation(dataset.train.count(), seeds.front().training);
+    for (const Experiment& experiment : experiments) {  // what cannot be forgotten is told before hours of work
+      require_something_retained(
+          dataset.train.count(),
+          resolve_forget_spec(experiment.forget, forget_context(dataset, permutation, seeds.front().training)));
+    }
+    ProgressBar bar(program.quiet());
+    if (!options.replay.empty()) return replay(options, experiments, seeds, dataset, program, bar);
+
+    StudyRecord study{.preset = settings.preset,
+                      .version = NEPENTHE_VERSION,
+                      .command = command_of(options, program.seed()),
+                      .data_name = dataset.name,
+                      .train_digest = dataset.train.digest,
+                      .test_digest = dataset.test.digest,
+                      .samples = dataset.train.count(),
+                      .test_samples = dataset.test.count(),
+                      .classes = dataset.classes,
+                      .device = device.description(),
+                      .precision = program.result().at("precision").get<std::string>(),
+                      .libraries = device.isa() ? fmt::format("oneDNN {}", kernels::onednn_version()) : "",
+                      .costs = estimate_costs(dataset.train.count(), planned_epochs, program.seed())};
+    const std::size_t rows = experiments.size() * seeds.size();
+    StudyRunner runner(options.out, experiments, dataset, options.data.string(), device, bar,
+                       [&](const std::string& line) {
+                         program.say(fmt::format("{} of {}: {}", study.records.size() + 1, rows, line));
+                       });
+    try {
+      for (const Experiment& experiment : experiments) {
+        for (const Seeds& triple : seeds) {
+          study.records.push_back(runner.run(experiment, triple, row_name(experiment, triple, seeds.size() > 1)));
+          const Record& record = study.records.back();
+          if (const double rate = StudyRunner::rate(record);
+              rate > 0 && record.experiment.method == Method::sisa && study.samples_per_second == 0) {
+            study.rate_model = record.experiment.config.model;
+            study.samples_per_second = rate;
+          }
+          write_study(options.out, study);  // of hours of work there is a report all along
+        }
+      }
+    } catch (const Interrupted& interrupted) {
+      throw Interrupted(fmt::format("{}; the same command with --resume continues", interrupted.what()));
+    }
+    print("{}\n", study_summary(study));
+    print("the report: {}\n", (options.out / "report.html").string());
+    program.result()["study"] = to_json(study);
   });
 }

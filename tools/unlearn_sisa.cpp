@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -12,6 +13,7 @@
 #include "tools/common/sisa.h"
 #include "unlearning/forget_spec.h"
 #include "unlearning/study/table.h"
+#include "unlearning/study/training_rate.h"
 
 using namespace nepenthe;
 
@@ -41,6 +43,17 @@ void request(SisaRun& run, const SisaWork& work, const std::vector<std::int32_t>
   }
 }
 
+/// How long the work would take here, by a rate measured now.
+void tell_of_time(Program& program, const SisaRun& run, const SisaWork& work, const Dataset& dataset) {
+  if (work.sample_passes() == 0) return;
+  ProgressBar bar(program.quiet());
+  const TrainingRate rate = measure_training_rate(run.config(), dataset, open_device(program, run), bar);
+  print("\nabout {} here: {} samples a second, measured now\n", duration(rate.seconds(work)),
+        grouped(std::llround(rate.samples_per_second)));
+  program.result()["plan"]["seconds"] = rate.seconds(work);
+  program.result()["plan"]["samples_per_second"] = rate.samples_per_second;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -53,7 +66,7 @@ int main(int argc, char** argv) {
   app.add_option("--run", run_folder, "The run's folder")->type_name("RUN")->required();
   app.add_option("--forget", forget, "The samples to forget")->type_name("SPEC");
   app.add_option("--data", data, "The run's data, where it has moved")->type_name("DIR");
-  app.add_flag("--dry-run", dry_run, "Print the plan and its cost; change nothing");
+  app.add_flag("--dry-run", dry_run, "Print the plan, its cost and about how long it takes; change nothing");
   app.add_flag("--resume", resume, "Finish a request that was interrupted");
   add_recipe_changes(app, given);
 
@@ -84,7 +97,7 @@ int main(int argc, char** argv) {
       json["request"] = {{"forget", forget}, {"samples", ids.size()}, {"newly_forgotten", work.newly_forgotten}};
     }
     json["plan"] = plan_json(work);
-    if (dry_run) return;
+    if (dry_run) return tell_of_time(program, run, work, dataset);
 
     // What can be refused is refused before the request is recorded.
     Device& device = open_device(program, run);

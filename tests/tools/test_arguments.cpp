@@ -45,7 +45,7 @@ TEST_CASE("a number below its range is answered with the smallest that is right"
         std::tuple("train_sisa --out r --data d", "--threads", 0),
         std::tuple("train_model --out o --data d", "--epochs", 1),
         std::tuple("train_model --out o --data d", "--seed", 0),
-        std::tuple("run_study --out o --data d", "--shards", 1), std::tuple("bench_step", "--batch", 1),
+        std::tuple("run_study --out o --data d", "--epochs", 0), std::tuple("bench_step", "--batch", 1),
         std::tuple("bench_step", "--steps", 1), std::tuple("bench_step", "--warmup", 0),
         std::tuple("bench_step", "--group", 0), std::tuple("make_synthetic_data --out o", "--train", 1),
         std::tuple("make_synthetic_data --out o", "--test", 1),

@@ -200,12 +200,14 @@ TEST_CASE("SIGHUP, SIGTERM and SIGINT stop at a safe point, and what is ignored 
     CHECK(program.exit_code() == 1);
     CHECK(fs::exists(world.root / (out + ".state")));
   }
-  OnTerminal study(world, "run_study --data data --out study --shards 2 --epochs 100000,1", "-u NO_COLOR TERM=xterm");
+  OnTerminal study(world, "run_study --data data --out study --only baseline --epochs 100000",
+                   "-u NO_COLOR TERM=xterm");
   study.watch(20s, is_bar);
   kill(study.process(), SIGTERM);
-  CHECK(study.watch(20s, [](const std::string&) { return false; }).find("stays in study") != std::string::npos);
+  CHECK(study.watch(20s, [](const std::string&) { return false; }).find("with --resume continues") !=
+        std::string::npos);
   CHECK(study.exit_code() == 1);
-  CHECK(fs::exists(world.root / "study/sisa/run.json"));
+  CHECK(fs::exists(world.root / "study/made"));
   CHECK(world.by_shell(fmt::format("trap '' HUP; {} 20 --out deaf.safetensors --quiet >/dev/null & "
                                    "sleep 0.2; kill -HUP $!; wait $!",
                                    train)) == 0);

@@ -74,6 +74,21 @@ double RocOrder::auc_of(std::span<const std::int32_t> members, std::span<const s
 
 double RocOrder::auc() const { return auc_of(member_count_, nonmember_count_); }
 
+std::vector<RocOrder::Point> RocOrder::curve() const {
+  std::vector<Point> points{{0, 0}};
+  points.reserve(member_count_.size() + 1);
+  const auto members = static_cast<double>(member_group_.size()),
+             nonmembers = static_cast<double>(nonmember_group_.size());
+  std::int64_t true_positives = 0, false_positives = 0;
+  for (std::size_t group = 0; group < member_count_.size(); ++group) {
+    true_positives += member_count_[group];
+    false_positives += nonmember_count_[group];
+    points.push_back(
+        {static_cast<double>(false_positives) / nonmembers, static_cast<double>(true_positives) / members});
+  }
+  return points;
+}
+
 double RocOrder::tpr_at_fpr(double fpr) const {
   const auto members = static_cast<double>(member_group_.size());
   const auto nonmembers = static_cast<double>(nonmember_group_.size());

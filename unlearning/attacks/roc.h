@@ -23,6 +23,12 @@ class RocOrder {
   /// Largest true positive rate of a threshold whose false positive rate does not exceed `fpr`; 0 where none is so low.
   double tpr_at_fpr(double fpr) const;
 
+  struct Point {
+    double fpr, tpr;
+  };
+  /// The curve: from (0, 0) on, one point for each loss that occurs, in ascending order; the last is (1, 1).
+  std::vector<Point> curve() const;
+
   /// 95 % percentile bootstrap of the AUC (Efron & Tibshirani, 1993, §13): the 2.5 % and 97.5 % quantiles, linearly
   /// interpolated, of `resamples` AUCs, members and non-members each drawn with replacement within their class, as many
   /// as there are. Draws are keyed (purpose::mia_bootstrap, epoch = resample, stage = 0 members, 1 non-members).

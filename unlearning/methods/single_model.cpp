@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
 #include <nlohmann/json.hpp>
 
 #include "engine/base/error.h"
@@ -128,6 +129,24 @@ void record_beginning(Journal& journal, const SingleModelTraining& training, con
   journal.append(line);
 }
 
+/// Cross entropy that is watched from epoch to epoch, in time that is not the training's.
+class Watched final : public CrossEntropy {
+ public:
+  Watched(CrossEntropy objective, const std::function<void(int, ModelState&)>& epoch_ended)
+      : CrossEntropy(std::move(objective)), epoch_ended_(epoch_ended) {}
+  void epoch_ended(int epoch, ModelState& model) override {
+    if (!epoch_ended_) return;
+    const auto began = std::chrono::steady_clock::now();
+    epoch_ended_(epoch, model);
+    seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  }
+  double seconds() const { return seconds_; }
+
+ private:
+  const std::function<void(int, ModelState&)>& epoch_ended_;
+  double seconds_ = 0;
+};
+
 /// Trains and writes the checkpoint; what was done goes into the journal.
 SingleModelResult train_under_lock(const SingleModelTraining& training, const Dataset& dataset, Device& device,
                                    Observer& observer, Journal& journal) {
@@ -173,8 +192,9 @@ SingleModelResult train_under_lock(const SingleModelTraining& training, const Da
   const std::vector<std::int32_t> ids = retained_ids(dataset.train.count(), training.left_out);
   try {
     data.prepare(model, ids, observer);
-    CrossEntropy objective = data.objective(ids, training.recipe.batch);
+    Watched objective(data.objective(ids, training.recipe.batch), training.epoch_ended);
     result.training = train(model, objective, job, observer);
+    result.training.seconds -= objective.seconds();
   } catch (const Interrupted&) {
     Json interrupted{{"event", "interrupted"}};
     interrupted.update(machine_json(device));

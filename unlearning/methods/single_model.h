@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -29,6 +30,9 @@ struct SingleModelTraining {
   /// metadata; beside it `out`.manifest.jsonl, what was done and when, and `out`.state while it is in the making.
   std::filesystem::path out;
   bool resume = false;
+  /// Called after every epoch, counted from 0, before its state is saved; the model may be evaluated there. One whose
+  /// state was lost is told of again.
+  std::function<void(int epoch, ModelState& model)> epoch_ended{};
 };
 
 // NOLINTNEXTLINE(bugprone-exception-escape): moving JSON throws nothing, as it declares

@@ -156,6 +156,14 @@ TEST_CASE("roc: against brute force, with and without ties") {
     CHECK(roc.auc() == doctest::Approx(brute_auc(members, nonmembers)).epsilon(1e-13));
     for (const double limit : {0.0, 0.001, 0.01, 0.05, 0.1, 0.5, 1.0})
       CHECK(roc.tpr_at_fpr(limit) == brute_tpr(members, nonmembers, limit));
+    // The area below the curve, by trapezoids, is the AUC: ties are its slanted parts.
+    const auto curve = roc.curve();
+    double area = 0;
+    for (std::size_t i = 1; i < curve.size(); ++i)
+      area += (curve[i].fpr - curve[i - 1].fpr) * (curve[i].tpr + curve[i - 1].tpr) / 2;
+    CHECK(area == doctest::Approx(roc.auc()).epsilon(1e-12));
+    CHECK(curve.back().fpr == 1);
+    CHECK(curve.back().tpr == 1);
   }
   CHECK(RocOrder(Losses{1, 2}, Losses{3, 4}).auc() == 1);
   CHECK(RocOrder(Losses{3, 4}, Losses{1, 2}).auc() == 0);

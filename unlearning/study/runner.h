@@ -1,0 +1,70 @@
+// Makes and examines a study's experiments, each at most once: what is there already, made under the same key, is
+// taken. A key is the digest of everything that decides an experiment, so that an interrupted study goes on where it
+// was, and a changed one makes again only what the change touches.
+//
+//   made/NAME-KEY/            a run (run/) or a network (NAME.safetensors), as the programs leave them
+//   records/ROW-KEY.json      what was found (unlearning/study/record.h)
+//   forget/NAME-SEED.txt      ids of F, where a program of another seed than the training's is given them
+//
+// KEY is the first twelve digits.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "data/dataset.h"
+#include "engine/device.h"
+#include "engine/observer.h"
+#include "unlearning/study/record.h"
+
+namespace nepenthe {
+
+class StudyRunner {
+ public:
+  /// `experiments` are looked up by name; `data` is the data's folder as commands name it; `say` prints a line for
+  /// people. All must outlive the runner. Makes the folder, and those that lead to it.
+  StudyRunner(std::filesystem::path folder, const std::vector<Experiment>& experiments, const Dataset& dataset,
+              std::string data, Device& device, Observer& observer, std::function<void(const std::string&)> say);
+
+  /// Makes the experiment, and what it goes on from, and examines it. Throws Interrupted, with everything so far kept.
+  Record run(const Experiment& experiment, const Seeds& seeds, const std::string& row);
+
+  /// How fast the networks of a run were trained: samples a second, 0 where that was not timed as a whole.
+  static double rate(const Record& record);
+
+ private:
+  struct Plan;
+  struct Made;
+  Plan plan(const Experiment& experiment, const Seeds& seeds) const;
+  const Experiment& experiment_named(const std::string& name) const;
+  Made make(const Plan& plan);
+  Made make_network(const Plan& plan);
+  Made make_run(const Plan& plan);
+  void examine_network(const Plan& plan, const Made& made, Record& record);
+  void examine_run(const Plan& plan, const Made& made, Record& record);
+  /// F for a program with this seed: a range or a fraction means the training seed's, to others the ids are given.
+  std::string forget_as_seen_by(const Plan& plan, std::uint64_t program_seed) const;
+  std::vector<std::string> commands(const Plan& plan) const;
+
+  std::filesystem::path folder_;
+  const std::vector<Experiment>& experiments_;
+  const Dataset& dataset_;
+  std::string data_;
+  Device& device_;
+  Observer& observer_;
+  std::function<void(const std::string&)> say_;
+};
+
+/// The row's name: the experiment's, and the seeds where there are several triples.
+std::string row_name(const Experiment& experiment, const Seeds& seeds, bool several);
+
+/// Where two records of one row differ, one line each; times apart, which are never the same. Empty: to the bit.
+std::vector<std::string> differences(const Record& a, const Record& b);
+
+/// How many numbers and digests differences() compares.
+std::int64_t values_compared(const Record& record);
+
+}  // namespace nepenthe
