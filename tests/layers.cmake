@@ -16,9 +16,10 @@ set(may_include_unlearning/provenance ${may_include_unlearning} unlearning/prove
 set(may_include_unlearning/attacks ${may_include_unlearning} unlearning/attacks)
 set(may_include_unlearning/methods ${may_include_unlearning/provenance} unlearning/methods)
 set(may_include_unlearning/study ${may_include_unlearning/methods} unlearning/attacks unlearning/study)
-set(may_include_tools ${may_include_unlearning/study} tools)
+set(may_include_unlearning/study/report ${may_include_unlearning/study} unlearning/study/report)
+set(may_include_tools ${may_include_unlearning/study/report} tools)
 set(rooms engine/base kernels engine/formats engine models data unlearning unlearning/provenance unlearning/attacks
-          unlearning/methods unlearning/study tools)
+          unlearning/methods unlearning/study unlearning/study/report tools)
 
 # Libraries with one home; all others are anyone's.
 set(libraries "oneapi|dnnl" "omp" "cuda|cudnn|cublas|nvtx" "openssl" "zlib|minizip" "CLI" "nlohmann" "stb")
