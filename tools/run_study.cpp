@@ -131,7 +131,10 @@ void replay(const Options& options, const std::vector<Experiment>& experiments, 
 }
 
 void write_study(const std::filesystem::path& out, const StudyRecord& study) {
-  for (const ReportFile& file : study_report(study)) write_file_atomically(out / file.name, file.content);
+  for (const ReportFile& file : study_report(study)) {
+    make_folder((out / file.name).parent_path());
+    write_file_atomically(out / file.name, file.content);
+  }
   write_file_atomically(out / "study.json", fmt::format("{}\n", to_json(study).dump(2)));
 }
 
