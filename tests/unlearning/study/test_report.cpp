@@ -183,7 +183,8 @@ TEST_CASE("Student's t, and means over seeds") {
 
 TEST_CASE("ticks are round and within the axis") {
   CHECK(linear_ticks(0, 1, 5) == std::vector<double>{0, 0.2, 0.4, 0.6000000000000001, 0.8, 1});
-  CHECK(linear_ticks(0, 40, 6) == std::vector<double>{0, 5, 10, 15, 20, 25, 30, 35, 40});
+  CHECK(linear_ticks(0, 40, 6) == std::vector<double>{0, 10, 20, 30, 40});
+  CHECK(linear_ticks(-7, 8, 3) == std::vector<double>{-5, 0, 5});
   CHECK(linear_ticks(1, 5, 6, true) == std::vector<double>{1, 2, 3, 4, 5});
   CHECK(linear_ticks(2, 2, 5) == std::vector<double>{2});
   CHECK(power_of_ten(-3) == "10⁻³");
@@ -264,16 +265,26 @@ TEST_CASE("tables hold the numbers of the records") {
   CHECK(sweep.size() == 8);
   CHECK(std::stod(sweep.at("sweep-s4-r5").at("sample_passes_unlearned")) == 240000);
 
-  const auto formulas = parsed_csv(formulas_table(view).csv());
-  REQUIRE(formulas.size() == study.costs.size() + 1);
-  for (std::size_t i = 0; i < study.costs.size(); ++i) {
-    CHECK(std::stod(formulas[i + 1][4]) == study.costs[i].request_passes);
-    CHECK(std::stod(formulas[i + 1][8]) == study.costs[i].formula_shards);
+  const auto formulas = parsed_csv(formulas_table(view).csv()), planner = parsed_csv(planner_table(view).csv());
+  REQUIRE(formulas.size() == 17);
+  REQUIRE(planner.size() == 17);
+  const auto at = [](const std::vector<std::vector<std::string>>& lines, std::size_t line, const std::string& name) {
+    return std::stod(lines[line][static_cast<std::size_t>(std::ranges::find(lines[0], name) - lines[0].begin())]);
+  };
+  std::size_t line = 0;
+  for (const CostEstimate& estimated : study.costs) {  // in the tables' order, and K = 1, 10, 100 in turn
+    if (estimated.requests == 1) ++line;
+    const std::string k = std::to_string(estimated.requests);
+    CHECK(at(formulas, line, "shards") == estimated.shards);
+    CHECK(at(formulas, line, "slices") == estimated.slices);
+    CHECK(at(formulas, line, "shards_touched_k" + k) == estimated.shards_touched);
+    CHECK(at(formulas, line, "formula_shards_k" + k) == estimated.formula_shards);
+    if (estimated.requests == 1) CHECK(at(formulas, line, "request_passes") == estimated.request_passes);
+    if (estimated.requests == 1) CHECK(at(formulas, line, "formula_passes") == *estimated.formula_passes);
+    CHECK(at(planner, line, "passes_k" + k) == estimated.request_passes);
+    CHECK(at(planner, line, "seconds_k" + k) == estimated.request_passes / study.samples_per_second);
+    CHECK(at(planner, line, "training_passes") == static_cast<double>(estimated.training_passes));
   }
-  const auto planner = parsed_csv(planner_table(view).csv());
-  CHECK(planner.size() == 17);
-  CHECK(std::stod(planner[1][3]) ==
-        static_cast<double>(study.costs.front().training_passes) / study.samples_per_second);
 }
 
 TEST_CASE("sample passes of each shard") {
@@ -351,9 +362,11 @@ TEST_CASE("every figure is there, and well formed") {
                                                   {"losses", 11}, {"roc", 4},      {"exposure", 2}, {"cost", 2}};
   for (const Figure& figure : all_figures(view)) {
     CAPTURE(figure.name);
-    CHECK(figure.panels.size() == panels.at(figure.name));
+    std::vector<std::string> drawn;
+    for (const auto& row : figure.rows) drawn.insert(drawn.end(), row.begin(), row.end());
+    CHECK(drawn.size() == panels.at(figure.name));
     CHECK(figure.missing == "");
-    for (const std::string& panel : figure.panels) {
+    for (const std::string& panel : drawn) {
       CHECK(panel.find("role=\"img\"") != std::string::npos);
       CHECK(panel.find("<title>") != std::string::npos);
       CHECK(panel.find("<desc>") != std::string::npos);
@@ -393,7 +406,7 @@ TEST_CASE("a report of everything, and of next to nothing") {
     CHECK((!table.empty() || !table.notes.empty() || study.records.empty()));
     for (const auto& line : parsed_csv(table.csv())) CHECK(line.size() == parsed_csv(table.csv())[0].size());
   }
-  for (const Figure& figure : all_figures(view)) CHECK((!figure.panels.empty() || !figure.missing.empty()));
+  for (const Figure& figure : all_figures(view)) CHECK((!figure.rows.empty() || !figure.missing.empty()));
   const std::vector<ReportFile> files = study_report(study);
   const std::string page = file_of(files, "report.html");
   CHECK(wrong_markup(page) == "");

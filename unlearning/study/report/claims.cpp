@@ -13,7 +13,9 @@ namespace {
 
 using namespace claim_rules;
 
-std::string points(double difference) { return fmt::format("{:+.1f} points", 100 * difference); }
+std::string points(double difference) {
+  return fmt::format("{}{:.1f} points", difference < 0 ? "−" : "+", 100 * std::abs(difference));
+}
 
 ClaimPart not_tested(std::string statement, std::string why) {
   return {.statement = std::move(statement), .figures = std::move(why), .holds = {}};
@@ -123,15 +125,15 @@ Claim accuracy_rises(const StudyView& view) {
   Claim claim{.letter = 'b', .claim = "Fine-tuning raises test accuracy by about 10 points.", .section = "§6.2"};
   for (const auto& [after, before] :
        {std::pair{"finetuned-resnet56", "weights-resnet56"}, std::pair{"finetuned", "baseline"}}) {
-    claim.parts.push_back(accuracy_against(view.find(after), view.find(before), fmt::format("It does for {}", before),
-                                           after, before,
-                                           [](double difference) { return difference >= rise_at_least; }));
+    claim.parts.push_back(accuracy_against(
+        view.find(after), view.find(before),
+        fmt::format("It does for “{}”", view.find(before) != nullptr ? view.find(before)->label() : before), after,
+        before, [](double difference) { return difference >= rise_at_least; }));
   }
   if (any_fails(claim.parts)) {
     claim.difference = fmt::format(
         "The source's baselines, {} and {}, are some 15 points below what the networks' authors publish ({} and {}): "
-        "its "
-        "fine-tuning regains what they had lost. Ours start where there is little to regain.",
+        "its fine-tuning regains what they had lost. Ours start where there is little to regain.",
         percent(published::fine_tuning[0].test_top1), percent(published::fine_tuning[2].test_top1),
         percent(published::resnet32_top1), percent(published::resnet56_top1));
   }
@@ -227,10 +229,10 @@ Claim shards_saturate(const StudyView& view) {
     if (!reached) {
       claim.parts.push_back(not_tested(statement, "needs shards-4-more"));
     } else {
-      claim.parts.push_back(
-          {.statement = statement,
-           .figures = fmt::format("test top-1 {} after {} epochs in all", percent(*reached), epochs_of(more)),
-           .holds = std::abs(*reached - published::shard_top1_after_more) <= about});
+      claim.parts.push_back({.statement = statement,
+                             .figures = fmt::format("test top-1 {} after {} more epochs", percent(*reached),
+                                                    more->records.front()->curve.size()),
+                             .holds = std::abs(*reached - published::shard_top1_after_more) <= about});
     }
   }
   if (any_fails(claim.parts)) {
@@ -300,8 +302,8 @@ Claim times(const StudyView& view) {
           fmt::format(" (all shards at once: {})", said(*s * static_cast<double>(longest) / static_cast<double>(sum)));
     }
   }
-  const std::string first = "SISA's shards one after another before fine-tuning",
-                    second = "Fine-tuning before retraining";
+  const std::string first = "SISA, its shards one after another, takes less than fine-tuning",
+                    second = "Fine-tuning takes less than retraining";
   if (s && f) {
     claim.parts.push_back({.statement = first,
                            .figures = fmt::format("{}{}; fine-tuning {}", said(*s), all_at_once, said(*f)),

@@ -93,12 +93,14 @@ Plot new_plot(std::string title, PlotAxis x, PlotAxis y) {
 std::string Figure::html() const {
   std::string html =
       fmt::format("<figure class=\"plot\" id=\"figure-{}\">\n<figcaption>{}</figcaption>\n", name, html_escaped(title));
-  if (!panels.empty()) {
-    html += fmt::format("<div class=\"panels{}\">\n", panels.size() == 1 ? " single" : "");
-    for (const std::string& panel : panels) html += fmt::format("<div class=\"panel\">{}</div>\n", panel);
+  std::size_t widest = 0;
+  for (const auto& row : rows) widest = std::max(widest, row.size());
+  for (const auto& row : rows) {
+    html += fmt::format("<div class=\"panels{}\">\n", widest == 1 ? " single" : widest == 3 ? " three" : "");
+    for (const std::string& panel : row) html += fmt::format("<div class=\"panel\">{}</div>\n", panel);
     html += "</div>\n";
-    html += fmt::format("<p class=\"note\">{}</p>\n", html_escaped(caption));
   }
+  if (!rows.empty()) html += fmt::format("<p class=\"note\">{}</p>\n", html_escaped(caption));
   if (!missing.empty()) html += fmt::format("<p class=\"note\">{}</p>\n", html_escaped(missing));
   return html + "</figure>\n";
 }
@@ -106,7 +108,7 @@ std::string Figure::html() const {
 Figure attack_figure(const StudyView& view) {
   Figure figure{
       .name = "attack",
-      .title = "The attack on F",
+      .title = "How far each method is from its ceiling",
       .caption =
           "Filled: the attack's accuracy with its 95 % interval (two standard errors over the splits; over several "
           "seeds, Student's t). Hollow: its ceiling, the same attack on a training without F."};
@@ -136,10 +138,9 @@ Figure attack_figure(const StudyView& view) {
     figure.missing = "Not in this preset: any attack.";
     return figure;
   }
-  const std::vector<double> ticks = linear_ticks(low, high, 5);
-  const double step = ticks.size() > 1 ? ticks[1] - ticks[0] : 0.1;
-  low = std::floor(low / step + 1e-9) * step;
-  high = std::ceil(high / step - 1e-9) * step;
+  const double margin = 0.03 * (high - low);
+  low -= margin;
+  high += margin;
   constexpr double left = 12, right = 16, top = 26, row = 32;
   const double bottom = top + row * static_cast<double>(lines.size()) + 4;
   const auto at = [&](double value) { return left + (width - left - right) * (value - low) / (high - low); };
@@ -163,16 +164,18 @@ Figure attack_figure(const StudyView& view) {
     if (line.ceiling) svg.circle(at(*line.ceiling), y, 4.5, "hollow s1");
     svg.circle(at(line.mean), y, 3.5, "mark s0");
   }
-  figure.panels.push_back(svg.finish());
+  figure.rows.push_back({svg.finish()});
   return figure;
 }
 
 Figure sharding_figure(const StudyView& view) {
-  Figure figure{
-      .name = "sharding",
-      .title = "Figures 2 and 3: one network on shard 0 of S shards",
-      .caption = "Top-1 in evaluation mode after each epoch, left on the shard's own samples, right on the test set.",
-      .missing = missing_in(view, {"shards-2", "shards-4", "shards-10", "shards-4-more"}, has_curve)};
+  Figure figure{.name = "sharding",
+                .title = "Figures 2 and 3: one network on shard 0 of S shards",
+                .caption =
+                    "Top-1 in evaluation mode after each epoch: train is the shard's own samples. Bands: 95 % interval "
+                    "over seeds, where there are several.",
+                .missing = missing_in(view, {"shards-2", "shards-4", "shards-10", "shards-4-more"}, has_curve)};
+  std::vector<std::string> row;
   for (const auto& [title, field] :
        {std::pair{"Train accuracy", &CurvePoint::train_top1}, std::pair{"Test accuracy", &CurvePoint::test_top1}}) {
     Plot plot = new_plot(title, whole_axis("epoch", 0), percent_axis("top-1 (%)"));
@@ -191,12 +194,12 @@ Figure sharding_figure(const StudyView& view) {
     }
     if (plot.series.empty()) continue;
     plot.description = fmt::format("{} over epochs: {}.", title, fmt::join(said, ", "));
-    figure.panels.push_back(plot.svg());
+    row.push_back(plot.svg());
   }
+  if (!row.empty()) figure.rows.push_back(row);
   const Group* more = view.find("shards-4-more");
   if (more != nullptr && !more->records.front()->curve.empty()) {
-    Plot plot = new_plot("100 more epochs for S = 4, with cosine annealing", whole_axis("epoch", {}),
-                         percent_axis("top-1 (%)"));
+    Plot plot = new_plot("S = 4: 100 more epochs, cosine", whole_axis("epoch", {}), percent_axis("top-1 (%)"));
     PlotSeries train = curve_series(*more, &CurvePoint::train_top1, false),
                test = curve_series(*more, &CurvePoint::test_top1, false);
     train.label = "train", test.label = "test";
@@ -204,7 +207,7 @@ Figure sharding_figure(const StudyView& view) {
     plot.description =
         fmt::format("Train accuracy ends at {}, test accuracy at {}.", percent(train.y.back()), percent(test.y.back()));
     plot.series = {train, test};
-    figure.panels.push_back(plot.svg());
+    figure.rows.push_back({plot.svg()});
   }
   return figure;
 }
@@ -234,7 +237,7 @@ Figure transfer_figure(const StudyView& view) {
   if (plot.series.empty()) return figure;
   plot.x = passes_axis(most);
   plot.description = fmt::format("Test accuracy over sample passes: {}.", fmt::join(said, ", "));
-  figure.panels.push_back(plot.svg());
+  figure.rows.push_back({plot.svg()});
   return figure;
 }
 
@@ -311,6 +314,7 @@ Figure request_figure(const StudyView& view) {
                     "forgotten sample on, a shard's stages are made again; one whose newest slice is wholly forgotten "
                     "adds nothing "
                     "and is skipped."};
+  std::vector<std::string> row;
   for (const Group& group : view.groups()) {
     const auto& map = group.records.front()->map;
     if (!map || !(group.name() == "sisa-unlearned" || group.name() == "transfer-unlearned" ||
@@ -318,9 +322,13 @@ Figure request_figure(const StudyView& view) {
       continue;
     // The transfer run is asked the same: one of the two says it.
     if (group.name() == "transfer-unlearned" && view.find("sisa-unlearned") != nullptr) continue;
-    if (std::string panel = request_panel(group, *map); !panel.empty()) figure.panels.push_back(std::move(panel));
+    if (std::string panel = request_panel(group, *map); !panel.empty()) row.push_back(std::move(panel));
   }
-  if (figure.panels.empty()) figure.missing = "Not in this preset: an unlearned SISA run.";
+  if (row.empty()) {
+    figure.missing = "Not in this preset: an unlearned SISA run.";
+  } else {
+    figure.rows.push_back(row);
+  }
   return figure;
 }
 
@@ -329,21 +337,8 @@ Figure losses_figure(const StudyView& view) {
       .name = "losses",
       .title = "Losses of F and of the test set",
       .caption =
-          "Share of the samples in each bin of the cross-entropy loss; one scale for all. The attack separates the two "
-          "distributions where they differ; the outermost bins take all beyond."};
-  std::vector<const Group*> groups;
-  std::vector<std::string> missing;
-  for (const Family& family : families()) {
-    for (const auto& [name, label] : family.members) {
-      const Group* group = view.find(name);
-      if (group != nullptr && group->records.front()->losses.edges.size() > 1) {
-        groups.push_back(group);
-      } else {
-        missing.emplace_back(name);
-      }
-    }
-  }
-  double most = 0, low = 1, high = 1;
+          "Share of the samples in each bin of the cross-entropy loss; one scale for all. The attack separates the "
+          "two distributions where they differ; the outermost bins take all beyond. Of several seeds: the first."};
   const auto shares = [](const std::vector<std::int64_t>& counts) {
     double sum = 0;
     for (const std::int64_t count : counts) sum += static_cast<double>(count);
@@ -351,31 +346,45 @@ Figure losses_figure(const StudyView& view) {
     for (const std::int64_t count : counts) result.push_back(sum > 0 ? static_cast<double>(count) / sum : 0);
     return result;
   };
-  for (const Group* group : groups) {
-    const LossView& losses = group->records.front()->losses;
-    for (const auto* counts : {&losses.forget, &losses.test}) {
-      for (const double share : shares(*counts)) most = std::max(most, share);
+  std::vector<std::vector<std::pair<std::string, const Record*>>> records;  // with their titles
+  std::vector<std::string> missing;
+  double most = 0, low = 1, high = 1;
+  for (const Family& family : families()) {
+    auto& row = records.emplace_back();
+    for (const auto& [name, label] : family.members) {
+      const Group* group = view.find(name);
+      if (group == nullptr || group->records.front()->losses.edges.size() < 2) {
+        missing.emplace_back(name);
+        continue;
+      }
+      row.emplace_back(fmt::format("{}: {}", family.title, label), group->records.front());
+      const LossView& losses = row.back().second->losses;
+      for (const auto* counts : {&losses.forget, &losses.test}) {
+        for (const double share : shares(*counts)) most = std::max(most, share);
+      }
+      low = std::min(low, losses.edges.front());
+      high = std::max(high, losses.edges.back());
     }
-    low = std::min(low, losses.edges.front());
-    high = std::max(high, losses.edges.back());
   }
-  for (const Group* group : groups) {
-    const LossView& losses = group->records.front()->losses;
-    Plot plot = new_plot(group->label(), log_axis("loss (nats)", low, high), percent_axis("samples (%)"));
-    plot.y.high = most;
-    plot.legend = true;
-    plot.height = 230;
-    plot.series = {
-        {.label = "F",
-         .style = 0,
-         .x = losses.edges,
-         .y = shares(losses.forget),
-         .drawn = PlotSeries::Drawn::filled_steps},
-        {.label = "test", .style = 1, .x = losses.edges, .y = shares(losses.test), .drawn = PlotSeries::Drawn::steps}};
-    plot.description = fmt::format("Histograms of the loss of F and of the test set, {}.", group->label());
-    figure.panels.push_back(plot.svg());
+  for (const auto& members : records) {
+    std::vector<std::string> row;
+    for (const auto& [title, record] : members) {
+      const LossView& losses = record->losses;
+      Plot plot = new_plot(title, log_axis("loss (nats)", low, high), percent_axis("samples (%)"));
+      plot.description = fmt::format("Histograms of the loss of F and of the test set: {}.", title);
+      plot.y.high = most;
+      plot.legend = true;
+      plot.width = 300;
+      plot.height = 210;
+      plot.series.push_back({.label = "F", .style = 0, .x = losses.edges, .y = shares(losses.forget)});
+      plot.series.back().drawn = PlotSeries::Drawn::filled_steps;
+      plot.series.push_back({.label = "test", .style = 1, .x = losses.edges, .y = shares(losses.test)});
+      plot.series.back().drawn = PlotSeries::Drawn::steps;
+      row.push_back(plot.svg());
+    }
+    if (!row.empty()) figure.rows.push_back(row);
   }
-  if (groups.empty()) {
+  if (figure.rows.empty()) {
     figure.missing = "Not in this preset: losses.";
   } else if (!missing.empty()) {
     figure.missing = fmt::format("Not in this preset: {}.", fmt::join(missing, ", "));
@@ -384,13 +393,14 @@ Figure losses_figure(const StudyView& view) {
 }
 
 Figure roc_figure(const StudyView& view) {
-  Figure figure{.name = "roc",
-                .title = "ROC of the attack",
-                .caption =
-                    "A sample counts as a member where its loss is below a threshold. Dashed in grey: chance. The left "
-                    "end shows how "
-                    "many members are recognised when next to no other picture is taken for one."};
-  std::vector<std::string> missing;
+  Figure figure{
+      .name = "roc",
+      .title = "ROC of the attack",
+      .caption =
+          "A sample counts as a member where its loss is below a threshold. Dotted in grey: chance. The left "
+          "end shows how "
+          "many members are recognised when next to no other picture is taken for one. Of several seeds: the first."};
+  std::vector<std::string> missing, row;
   double low = 1;
   for (const Family& family : families()) {
     for (const auto& [name, label] : family.members) {
@@ -415,7 +425,7 @@ Figure roc_figure(const StudyView& view) {
         missing.emplace_back(name);
       } else {
         const LossView& losses = group->records.front()->losses;
-        const auto area = mean(group, auc());
+        const auto area = auc()(*group->records.front());
         plot.series.push_back({.label = area ? fmt::format("{}, AUC {:.3f}", label, *area) : std::string(label),
                                .style = style,
                                .x = losses.fpr,
@@ -423,9 +433,10 @@ Figure roc_figure(const StudyView& view) {
       }
       ++style;
     }
-    if (!plot.series.empty()) figure.panels.push_back(plot.svg());
+    if (!plot.series.empty()) row.push_back(plot.svg());
   }
-  if (figure.panels.empty()) {
+  if (!row.empty()) figure.rows.push_back(row);
+  if (row.empty()) {
     figure.missing = "Not in this preset: losses.";
   } else if (!missing.empty()) {
     figure.missing = fmt::format("Not in this preset: {}.", fmt::join(missing, ", "));
@@ -441,7 +452,7 @@ Figure exposure_figure(const StudyView& view) {
                     "stage, the last in one "
                     "alone. Dotted: the shards' mean test accuracy, the level of what was never seen.",
                 .missing = {}};
-  std::vector<std::string> missing;
+  std::vector<std::string> missing, row;
   for (std::size_t i = 2; i < families().size(); ++i) {
     const Family& family = families()[i];
     Plot plot = new_plot(family.title, whole_axis("slice", {}), percent_axis("top-1 (%)"));
@@ -476,8 +487,9 @@ Figure exposure_figure(const StudyView& view) {
     }
     if (plot.series.empty()) continue;
     plot.description = fmt::format("Top-1 by slice: {}.", fmt::join(said, ", "));
-    figure.panels.push_back(plot.svg());
+    row.push_back(plot.svg());
   }
+  if (!row.empty()) figure.rows.push_back(row);
   if (!missing.empty()) figure.missing = fmt::format("Not in this preset: {}.", fmt::join(missing, ", "));
   return figure;
 }
@@ -548,8 +560,11 @@ Figure cost_figure(const StudyView& view) {
     }
     ++style;
   }
-  if (!slices_plot.series.empty()) figure.panels.push_back(slices_plot.svg());
-  if (!shards_plot.series.empty()) figure.panels.push_back(shards_plot.svg());
+  std::vector<std::string> row;
+  for (const Plot* plot : {&slices_plot, &shards_plot}) {
+    if (!plot->series.empty()) row.push_back(plot->svg());
+  }
+  if (!row.empty()) figure.rows.push_back(row);
   return figure;
 }
 

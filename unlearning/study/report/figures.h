@@ -10,10 +10,11 @@ namespace nepenthe {
 
 /// One or several drawings under one caption.
 struct Figure {
-  std::string name;                 // "sharding": its anchor is figure-sharding
-  std::string title, caption;       // what it is; how it is read
-  std::vector<std::string> panels;  // SVG
-  std::string missing;              // what the preset leaves out, in a sentence; empty: nothing
+  std::string name;            // "sharding": its anchor is figure-sharding
+  std::string title, caption;  // what it is; how it is read
+  /// SVG drawings in rows: what belongs together stands in one row where the page is wide enough.
+  std::vector<std::vector<std::string>> rows;
+  std::string missing;  // what the preset leaves out, in a sentence; empty: nothing
 
   std::string html() const;
 };

@@ -64,10 +64,15 @@ std::vector<Tick> ticks_of(const PlotAxis& axis, const Scale& scale, int target)
   if (scale.log) {
     const int first = static_cast<int>(std::ceil(std::log10(scale.low / axis.unit) - 1e-9));
     const int last = static_cast<int>(std::floor(std::log10(scale.high / axis.unit) + 1e-9));
-    const int every = std::max(1, (last - first + target) / target);
+    const int every = std::max(1, (last - first + target) / (target + 1));
+    const bool plain = first >= -2 && last <= 3;
     for (int exponent = first - 1; exponent <= last; ++exponent) {
       const double decade = std::pow(10, exponent) * axis.unit;
-      if (exponent >= first) ticks.push_back({decade, (exponent - first) % every == 0 ? power_of_ten(exponent) : ""});
+      if (exponent >= first) {
+        ticks.push_back({decade, (last - exponent) % every != 0 ? std::string()
+                                 : plain                        ? fmt::format("{:g}", std::pow(10, exponent))
+                                                                : power_of_ten(exponent)});
+      }
       if (last - first > 4) continue;
       for (int digit = 2; digit < 10; ++digit) {
         const double value = digit * decade;
@@ -285,21 +290,20 @@ void Svg::end_clip() { text_ += "</svg>\n"; }
 std::string Svg::finish() { return fmt::format("{}</svg>\n", text_); }
 
 double text_width(const std::string& text) {
-  return 6.5 * static_cast<double>(std::ranges::count_if(text, [](char c) { return (c & 0xC0) != 0x80; }));
+  return 7 * static_cast<double>(std::ranges::count_if(text, [](char c) { return (c & 0xC0) != 0x80; }));
 }
 
 std::vector<double> linear_ticks(double low, double high, int target, bool whole) {
-  std::vector<double> ticks;
-  const double rough = (high - low) / std::max(target, 1);
+  const double rough = (high - low) / std::max(target, 1) * (1 - 1e-9);
   if (!(rough > 0) || !std::isfinite(rough)) return {low};
   const double power = std::pow(10, std::floor(std::log10(rough)));
-  double step = rough / power < 1.5   ? power
-                : rough / power < 3.5 ? 2 * power
-                : rough / power < 7.5 ? 5 * power
-                                      : 10 * power;
-  if (whole) step = std::max(1.0, std::round(step));
-  const double first = std::ceil(low / step - 1e-9);
-  for (double i = first; i * step <= high + step * 1e-9; ++i) ticks.push_back(i * step);
+  double step = 10 * power;
+  for (const double digit : {5, 2, 1}) {
+    if (digit * power >= rough) step = digit * power;
+  }
+  if (whole) step = std::max(step, 1.0);
+  std::vector<double> ticks;
+  for (double i = std::ceil(low / step - 1e-9); i * step <= high + step * 1e-9; ++i) ticks.push_back(i * step);
   return ticks;
 }
 

@@ -34,7 +34,7 @@ class Svg {
   std::string text_;
 };
 
-/// About how wide a text at 12 units is.
+/// How wide a text at 12 units is at most, about: of the wider sans-serif fonts.
 double text_width(const std::string& text);
 
 struct PlotAxis {
@@ -73,7 +73,7 @@ struct Plot {
   std::string svg() const;
 };
 
-/// Ticks at 1, 2 or 5 times a power of ten, about `target` of them, within [low, high].
+/// Ticks at multiples of 1, 2 or 5 times a power of ten within [low, high], with at most `target` steps between them.
 std::vector<double> linear_ticks(double low, double high, int target, bool whole = false);
 /// "10⁻³", and "1" and "10" as they are.
 std::string power_of_ten(int exponent);

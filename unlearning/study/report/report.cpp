@@ -24,27 +24,33 @@ struct Section {
 
 constexpr const char* title = "Machine unlearning of image classifiers";
 
-/// "SISA, F unlearned" with what it is worth, out of the records; the best-measured method that unlearned.
+/// What unlearning left, in one sentence out of the records: of the best run that unlearned, beside fine-tuning.
 std::string finding(const StudyView& view) {
-  const auto result_of = [&](const Group& group, const Group* before) {
-    std::string text =
-        fmt::format("“{}” classifies {} of the test set right", group.label(), percent(mean(&group, top1("test"))));
+  const auto first_of = [&](std::initializer_list<std::pair<const char*, const char*>> pairs) {
+    for (const auto& [after, before] : pairs) {
+      if (view.find(after) != nullptr) return std::pair(view.find(after), view.find(before));
+    }
+    return std::pair<const Group*, const Group*>();
+  };
+  const auto left = [&](const Group& group, const Group* before) {
+    std::string text = fmt::format("{} top-1 on the test set", percent(mean(&group, top1("test"))));
     if (before != nullptr) text += fmt::format(" ({} before)", percent(mean(before, top1("test"))));
     if (const auto attack = mean(&group, mia())) {
-      text += fmt::format(", and the attack on F is right {:.3f} of the time", *attack);
+      text += fmt::format(" and an attack of {:.3f}", *attack);
       if (const auto ceiling = mean(view.ceiling(group), mia())) text += fmt::format(" ({:.3f} without F)", *ceiling);
     }
     return text;
   };
-  std::vector<std::string> parts;
-  for (const auto& [after, before] :
-       {std::pair{"transfer-unlearned", "transfer"}, std::pair{"sisa-unlearned", "sisa"},
-        std::pair{"finetuned", "baseline"}, std::pair{"finetuned-resnet56", "weights-resnet56"}}) {
-    if (const Group* group = view.find(after)) parts.push_back(result_of(*group, view.find(before)));
-    if (parts.size() == 2) break;
+  const auto [run, run_before] = first_of({{"transfer-unlearned", "transfer"}, {"sisa-unlearned", "sisa"}});
+  const auto [tuned, tuned_before] = first_of({{"finetuned", "baseline"}, {"finetuned-resnet56", "weights-resnet56"}});
+  if (run != nullptr && tuned != nullptr) {
+    return fmt::format("Unlearning by {} leaves {}; fine-tuning leaves {}.",
+                       run->name() == "sisa-unlearned" ? "SISA" : "SISA with transfer", left(*run, run_before),
+                       left(*tuned, tuned_before));
   }
-  if (parts.empty()) return "Nothing was unlearned in this study.";
-  return fmt::format("After unlearning, {}.", fmt::join(parts, "; "));
+  if (run != nullptr) return fmt::format("Unlearning by SISA leaves {}.", left(*run, run_before));
+  if (tuned != nullptr) return fmt::format("Unlearning by fine-tuning leaves {}.", left(*tuned, tuned_before));
+  return "Nothing was unlearned in this study.";
 }
 
 std::string what_was_done(const StudyRecord& study) {
@@ -243,7 +249,7 @@ std::string markdown(const StudyView& view, const std::vector<Section>& sections
       if (const auto* table = std::get_if<Table>(&block))
         text += fmt::format("\n### {}\n\n{}", markdown_escaped(table->title), table->markdown());
       if (const auto* figure = std::get_if<Figure>(&block)) {
-        text += fmt::format("\n{}\n", figure->panels.empty()
+        text += fmt::format("\n{}\n", figure->rows.empty()
                                           ? fmt::format("{}: {}", figure->title, figure->missing)
                                           : fmt::format("[{}](report.html#figure-{})", figure->title, figure->name));
       }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <map>
 #include <set>
 
 #include "unlearning/study/report/published.h"
@@ -71,13 +72,14 @@ Cell who_cell(const Group& group) {
   return cell;
 }
 
-bool several_seeds(const StudyView& view) {
-  return std::ranges::any_of(view.groups(), [](const Group& group) { return group.records.size() > 1; });
+bool several_seeds(const std::vector<const Group*>& groups) {
+  return std::ranges::any_of(groups, [](const Group* group) { return group->records.size() > 1; });
 }
 
-void note_seeds(Table& table, const StudyView& view) {
-  if (several_seeds(view))
+void note_seeds(Table& table, const std::vector<const Group*>& groups) {
+  if (several_seeds(groups)) {
     table.notes.emplace_back("Over several seeds: mean ± half of the 95 % interval (Student's t).");
+  }
 }
 
 void note_missing(Table& table, const StudyView& view, std::initializer_list<std::string_view> names) {
@@ -165,7 +167,7 @@ Table overview_table(const StudyView& view) {
       "Accuracy in %, of the mean posterior where there are shards. MIA: the attack's accuracy, 0.5 is ideal; without "
       "F: the "
       "same attack on a training that never saw F.");
-  note_seeds(table, view);
+  note_seeds(table, methods(view));
   return table;
 }
 
@@ -186,7 +188,7 @@ Table accuracy_table(const StudyView& view) {
     table.add(row);
   }
   table.notes.emplace_back("Of the mean posterior where there are shards.");
-  note_seeds(table, view);
+  note_seeds(table, methods(view));
   return table;
 }
 
@@ -240,7 +242,13 @@ Table attack_table(const StudyView& view) {
       "Ceiling: the same attack on the same training without F; that is as far as forgetting can go. ±: standard error "
       "over "
       "the attack's splits; [95 %]: bootstrap over the samples.");
-  if (several_seeds(view)) {
+  std::set<std::string> missing;
+  for (const Group* group : methods(view)) {
+    if (!group->experiment().ceiling.empty() && view.ceiling(*group) == nullptr)
+      missing.insert(group->experiment().ceiling);
+  }
+  if (!missing.empty()) table.notes.push_back(fmt::format("Not in this preset: {}.", fmt::join(missing, ", ")));
+  if (several_seeds(methods(view))) {
     table.notes.emplace_back("Over several seeds both are the 95 % interval of the mean (Student's t) instead.");
   }
   return table;
@@ -262,8 +270,9 @@ Table cost_table(const StudyView& view) {
   table.notes.emplace_back(
       "Of this step alone: what it goes on from is a row of its own. MACs: multiply-adds of training, three forward "
       "passes' "
-      "worth a sample. –: interrupted, and so not timed as a whole.");
-  if (several_seeds(view)) table.notes.emplace_back("Over several seeds: the mean; intervals are in the CSV file.");
+      "worth a sample. –: not trained here, or interrupted and so not timed as a whole.");
+  if (several_seeds(methods(view)))
+    table.notes.emplace_back("Over several seeds: the mean; intervals are in the CSV file.");
   return table;
 }
 
@@ -280,7 +289,7 @@ Table published_fine_tuning_table(const StudyView& view) {
                            quantity_column("retain set R, %", "top-1", "retain_top1"),
                            quantity_column("retain set R, %", "top-5", "retain_top5")});
   const auto said = [](double value) { return std::optional(Estimate{.n = 1, .mean = value}); };
-  bool any = false;
+  std::vector<const Group*> shown;
   for (const published::FineTuning& line : published::fine_tuning) {
     const bool before = std::string_view(line.when) == "before", small = std::string_view(line.network) == "ResNet32";
     // The source's ResNet32 is a published one too; ours is the network trained here, where it is that model.
@@ -292,7 +301,7 @@ Table published_fine_tuning_table(const StudyView& view) {
                percent_cell(said(line.train_top1)), percent_cell(said(line.train_top5)),
                percent_cell(said(line.forget_top1)), percent_cell(said(line.forget_top5)), Cell(none), Cell(none)});
     if (ours != nullptr) {
-      any = true;
+      shown.push_back(ours);
       Cell who(fmt::format("ours: {}", ours->label()), {ours->name()});
       who.note = ours->experiment().remark;
       table.add({who, percent_cell(estimate(ours, top1("test"))), percent_cell(estimate(ours, top5("test"))),
@@ -306,9 +315,9 @@ Table published_fine_tuning_table(const StudyView& view) {
   table.notes.emplace_back(
       "Published: Leung & Wang, §6.2. Its \"train set\" after fine-tuning may mean the retain set R: both are given "
       "for ours.");
-  if (!any) table.notes.emplace_back("Ours are not in this preset.");
+  if (shown.empty()) table.notes.emplace_back("Ours are not in this preset.");
   note_missing(table, view, {"weights-resnet56", "finetuned-resnet56", "baseline", "finetuned"});
-  note_seeds(table, view);
+  note_seeds(table, shown);
   return table;
 }
 
@@ -356,7 +365,7 @@ Table published_transfer_table(const StudyView& view) {
   add_ours("transfer-retrained");
   table.notes.emplace_back("Published: Leung & Wang, §6.3.4, which aggregates by majority vote.");
   note_missing(table, view, {"transfer", "transfer-unlearned", "transfer-retrained"});
-  note_seeds(table, view);
+  note_seeds(table, ours);
   return table;
 }
 
@@ -379,7 +388,7 @@ Table aggregation_table(const StudyView& view) {
     table.add(row);
   }
   if (groups.empty()) table.notes.emplace_back("Not in this preset: any SISA run.");
-  note_seeds(table, view);
+  note_seeds(table, groups);
   return table;
 }
 
@@ -401,7 +410,7 @@ Table shards_attack_table(const StudyView& view) {
     table.add(row);
   }
   if (groups.empty()) table.notes.emplace_back("Not in this preset: any SISA run.");
-  note_seeds(table, view);
+  note_seeds(table, groups);
   return table;
 }
 
@@ -435,7 +444,7 @@ Table own_attack_table(const StudyView& view) {
         "it has "
         "not; here only what it has.");
   }
-  note_seeds(table, view);
+  note_seeds(table, groups);
   return table;
 }
 
@@ -447,7 +456,8 @@ Table sharding_table(const StudyView& view) {
                            quantity_column("top-1, %", "train", "train_top1"),
                            quantity_column("top-1, %", "test", "test_top1"),
                            quantity_column("top-1, %", "test, best epoch", "test_top1_best")});
-  for (const Group* group : with_prefix(view, "shards-")) {
+  const std::vector<const Group*> groups = with_prefix(view, "shards-");
+  for (const Group* group : groups) {
     const auto last = [](double CurvePoint::*field) -> Quantity {
       return [field](const Record& record) {
         return record.curve.empty() ? std::nullopt : std::optional(record.curve.back().*field);
@@ -464,12 +474,12 @@ Table sharding_table(const StudyView& view) {
                percent_cell(estimate(group, last(&CurvePoint::test_top1))), percent_cell(estimate(group, best))});
   }
   note_missing(table, view, {"shards-2", "shards-4", "shards-10", "shards-4-more"});
-  note_seeds(table, view);
+  note_seeds(table, groups);
   return table;
 }
 
 Table shapes_table(const StudyView& view) {
-  Table table = new_table("shapes", "Shapes of the forget set",
+  Table table = new_table("shapes", "What the shape of F decides",
                           {who_column,
                            {"", "forgotten", {"forgotten"}},
                            {"", "shards", {"shards_touched"}},
@@ -516,7 +526,7 @@ Table shapes_table(const StudyView& view) {
         "unlearned.");
     note_missing(table, view, {"shape-clustered", "shape-spread", "shape-class", "shape-random"});
   }
-  note_seeds(table, view);
+  note_seeds(table, groups);
   return table;
 }
 
@@ -532,7 +542,8 @@ Table sweep_table(const StudyView& view) {
                            quantity_column("sample passes", "trained", "sample_passes"),
                            quantity_column("sample passes", "unlearned", "sample_passes_unlearned"),
                            {"", "unlearned, %", {"share_of_training"}}});
-  for (const Group* group : with_prefix(view, "sweep-")) {
+  const std::vector<const Group*> groups = with_prefix(view, "sweep-");
+  for (const Group* group : groups) {
     if (group->name().ends_with("-unlearned")) continue;
     const Group* unlearned = view.find(fmt::format("{}-unlearned", group->name()));
     const TrainingConfig& config = group->experiment().config;
@@ -546,39 +557,80 @@ Table sweep_table(const StudyView& view) {
                Cell(share ? fmt::format("{:.1f}", 100 * *share) : none, {value_text(share)})});
   }
   if (table.empty()) table.notes.emplace_back("Not in this preset: a sweep over shards and slices.");
-  note_seeds(table, view);
+  note_seeds(table, groups);
   return table;
 }
 
+namespace {
+
+/// The plan's costs by setting (S, R) and number of samples forgotten K.
+using Costs = std::map<std::pair<int, int>, std::map<int, const CostEstimate*>>;
+Costs costs_by_setting(const StudyView& view) {
+  Costs costs;
+  for (const CostEstimate& cost : view.study().costs) costs[{cost.shards, cost.slices}][cost.requests] = &cost;
+  return costs;
+}
+
+std::set<int> numbers_of_requests(const StudyView& view) {
+  std::set<int> requests;
+  for (const CostEstimate& cost : view.study().costs) requests.insert(cost.requests);
+  return requests;
+}
+
+const Column setting_column{"", "", {"shards", "slices"}};
+Cell setting_cell(const std::pair<int, int>& setting) {
+  return {fmt::format("S = {}, R = {}", setting.first, setting.second),
+          {std::to_string(setting.first), std::to_string(setting.second)}};
+}
+
+Cell count_cell(std::optional<double> count) {
+  return {count ? grouped(std::llround(*count)) : none, {value_text(count)}};
+}
+
+}  // namespace
+
 Table formulas_table(const StudyView& view) {
-  Table table = new_table("formulas", "Cost of a request by the plan, against the formulas",
-                          {{"", "S", {"shards"}},
-                           {"", "R", {"slices"}},
-                           {"", "K", {"requests"}},
-                           {"", "epochs a stage", {"epochs"}},
-                           {"sample passes", "plan", {"request_passes"}},
-                           {"sample passes", "formula", {"formula_passes"}},
-                           {"sample passes", "off by, %", {"relative_difference"}},
-                           {"shards touched", "plan", {"shards_touched"}},
-                           {"shards touched", "formula", {"formula_shards"}}});
-  for (const CostEstimate& cost : view.study().costs) {
-    const std::optional<double> off = cost.formula_passes && *cost.formula_passes > 0
-                                          ? std::optional(cost.request_passes / *cost.formula_passes - 1)
-                                          : std::nullopt;
-    table.add({std::to_string(cost.shards), std::to_string(cost.slices),
-               Cell(grouped(cost.requests), {std::to_string(cost.requests)}), std::to_string(cost.epochs),
-               Cell(grouped(std::llround(cost.request_passes)), {value_text(cost.request_passes)}),
-               Cell(cost.formula_passes ? grouped(std::llround(*cost.formula_passes)) : none,
-                    {value_text(cost.formula_passes)}),
-               Cell(off ? fmt::format("{:+.1f}", 100 * *off) : none, {value_text(off)}),
-               Cell(fmt::format("{:.2f}", cost.shards_touched), {value_text(cost.shards_touched)}),
-               Cell(fmt::format("{:.2f}", cost.formula_shards), {value_text(cost.formula_shards)})});
+  const std::set<int> requests = numbers_of_requests(view);
+  std::vector<Column> header{setting_column,
+                             {"", "epochs a stage", {"epochs"}},
+                             {"sample passes, K = 1", "plan", {"request_passes"}},
+                             {"sample passes, K = 1", "formula", {"formula_passes"}},
+                             {"sample passes, K = 1", "off by, %", {"relative_difference"}}};
+  for (const int k : requests) {
+    const std::string group = fmt::format("shards touched, K = {}", grouped(k));
+    header.push_back({group, "plan", {fmt::format("shards_touched_k{}", k)}});
+    header.push_back({group, "formula", {fmt::format("formula_shards_k{}", k)}});
+  }
+  Table table = new_table("formulas", "Cost of a request by the plan, against the formulas", header);
+  int shards = 0;
+  for (const auto& [setting, by_requests] : costs_by_setting(view)) {
+    if (shards != 0 && setting.first != shards) table.add_rule();
+    shards = setting.first;
+    std::optional<double> plan, formula, off;
+    if (const auto one = by_requests.find(1); one != by_requests.end()) {
+      plan = one->second->request_passes;
+      formula = one->second->formula_passes;
+      if (formula && *formula > 0) off = *plan / *formula - 1;
+    }
+    std::vector<Cell> row{
+        setting_cell(setting), std::to_string(by_requests.begin()->second->epochs), count_cell(plan),
+        count_cell(formula),
+        Cell(off ? fmt::format("{}{:.1f}", *off < 0 ? "−" : "+", 100 * std::abs(*off)) : none, {value_text(off)})};
+    for (const int k : requests) {
+      const auto found = by_requests.find(k);
+      for (const auto field : {&CostEstimate::shards_touched, &CostEstimate::formula_shards}) {
+        const std::optional<double> touched =
+            found == by_requests.end() ? std::nullopt : std::optional((*found->second).*field);
+        row.emplace_back(decimals(touched, 2), std::vector{value_text(touched)});
+      }
+    }
+    table.add(row);
   }
   if (table.empty()) {
     table.notes.emplace_back("Not in this preset: costs by the plan.");
   } else {
     table.notes.push_back(fmt::format(
-        "K samples drawn at random and forgotten in one request, mean of {} draws by the plan that unlearning carries "
+        "K samples drawn at random and forgotten in one request, mean of {} draws, by the plan that unlearning carries "
         "out. "
         "Formulas: (1/R)·Σ_m Σ_(t≥m) e_t·n_t sample passes for one sample; S·(1 − (1 − 1/S)^K) shards touched.",
         view.study().costs.front().draws));
@@ -587,60 +639,47 @@ Table formulas_table(const StudyView& view) {
 }
 
 Table planner_table(const StudyView& view) {
-  const std::vector<CostEstimate>& costs = view.study().costs;
+  const std::set<int> requests = numbers_of_requests(view);
   const double rate = view.study().samples_per_second;
-  std::set<int> requests;
-  std::set<std::pair<int, int>> settings;
-  for (const CostEstimate& cost : costs) {
-    requests.insert(cost.requests);
-    settings.insert({cost.shards, cost.slices});
-  }
-  std::vector<Column> header{
-      {"", "S", {"shards"}}, {"", "R", {"slices"}}, {"training", "sample passes", {"training_passes"}}};
+  std::vector<Column> header{setting_column, {"training", "passes", {"training_passes"}}};
   if (rate > 0) header.push_back({"training", "time", {"training_seconds"}});
   for (const int k : requests) {
-    header.push_back({fmt::format("K = {}", k), "passes", {fmt::format("passes_k{}", k)}});
-    header.push_back({fmt::format("K = {}", k), "%", {fmt::format("share_k{}", k)}});
-    if (rate > 0) header.push_back({fmt::format("K = {}", k), "time", {fmt::format("seconds_k{}", k)}});
+    const std::string group = fmt::format("K = {}", grouped(k));
+    header.push_back({group, "passes", {fmt::format("passes_k{}", k)}});
+    header.push_back({group, "%", {fmt::format("share_k{}", k)}});
+    if (rate > 0) header.push_back({group, "time", {fmt::format("seconds_k{}", k)}});
   }
   Table table = new_table("planner", "What K deletions in one request cost", header);
-  for (const auto& [shards, slices] : settings) {
-    const auto of = [&](int k) {
-      return std::ranges::find_if(costs, [&](const CostEstimate& cost) {
-        return cost.shards == shards && cost.slices == slices && cost.requests == k;
-      });
-    };
-    const auto any = std::ranges::find_if(
-        costs, [&](const CostEstimate& cost) { return cost.shards == shards && cost.slices == slices; });
-    const auto time_cell = [&](double passes) { return Cell(duration(passes / rate), {value_text(passes / rate)}); };
-    const auto training = static_cast<double>(any->training_passes);
-    std::vector<Cell> row{std::to_string(shards), std::to_string(slices),
-                          Cell(grouped(any->training_passes), {std::to_string(any->training_passes)})};
+  const auto time_cell = [rate](std::optional<double> passes) -> Cell {
+    if (!passes) return {none, {""}};
+    return {duration(*passes / rate), {value_text(*passes / rate)}};
+  };
+  int shards = 0;
+  for (const auto& [setting, by_requests] : costs_by_setting(view)) {
+    if (shards != 0 && setting.first != shards) table.add_rule();
+    shards = setting.first;
+    const auto training = static_cast<double>(by_requests.begin()->second->training_passes);
+    std::vector<Cell> row{setting_cell(setting), count_cell(training)};
     if (rate > 0) row.push_back(time_cell(training));
     for (const int k : requests) {
-      const auto cost = of(k);
-      if (cost == costs.end()) {
-        row.insert(row.end(), rate > 0 ? 3 : 2, Cell(none));
-        continue;
-      }
-      row.push_back(Cell(grouped(std::llround(cost->request_passes)), {value_text(cost->request_passes)}));
-      const double share = training > 0 ? cost->request_passes / training : 0;
-      row.push_back(Cell(fmt::format("{:.1f}", 100 * share), {value_text(share)}));
-      if (rate > 0) row.push_back(time_cell(cost->request_passes));
+      std::optional<double> passes, share;
+      if (const auto found = by_requests.find(k); found != by_requests.end()) passes = found->second->request_passes;
+      if (passes && training > 0) share = *passes / training;
+      row.push_back(count_cell(passes));
+      row.emplace_back(share ? fmt::format("{:.1f}", 100 * *share) : none, std::vector{value_text(share)});
+      if (rate > 0) row.push_back(time_cell(passes));
     }
     table.add(row);
   }
   if (table.empty()) {
     table.notes.emplace_back("Not in this preset: costs by the plan.");
-  } else {
-    table.notes.emplace_back("%: of the training's sample passes.");
-    if (rate > 0) {
-      table.notes.push_back(fmt::format("Times at the {:.0f} samples a second that training {} was measured at here.",
-                                        rate, view.study().rate_model));
-    } else {
-      table.notes.emplace_back("No times: the rate of training was not measured.");
-    }
+    return table;
   }
+  table.notes.emplace_back("Passes: sample passes; %: of the training's.");
+  table.notes.push_back(rate > 0
+                            ? fmt::format("Times at the {:.0f} samples a second that training {} was measured at here.",
+                                          rate, view.study().rate_model)
+                            : std::string("No times: the rate of training was not measured."));
   return table;
 }
 
