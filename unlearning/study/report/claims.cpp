@@ -113,10 +113,8 @@ Claim who_unlearns(const StudyView& view) {
   if (any_fails(claim.parts)) {
     claim.difference =
         "The source measures unlearning by the distance of the attack from 0.5; here it is measured by the same attack "
-        "on a "
-        "training without F. A network that learned little by heart is near 0.5 before it forgets anything, so there "
-        "is little "
-        "for fine-tuning to leave open.";
+        "on a training without F. A network that learned little by heart is near 0.5 before it forgets anything, so "
+        "there is little for fine-tuning to leave open.";
   }
   return claim;
 }
@@ -238,10 +236,8 @@ Claim shards_saturate(const StudyView& view) {
   if (any_fails(claim.parts)) {
     claim.difference =
         "At a constant learning rate of 0.1 train and test accuracy jump from epoch to epoch, and weight decay and "
-        "augmentation "
-        "hold the train accuracy down until the rate falls; where this preset trains less or on other data, the rows' "
-        "remarks "
-        "say so.";
+        "augmentation hold the train accuracy down until the rate falls; where this preset trains less or on other "
+        "data, the rows' remarks say so.";
   }
   return claim;
 }
@@ -354,10 +350,8 @@ Claim transfer_restores(const StudyView& view) {
   if (any_fails(claim.parts)) {
     claim.difference =
         "The attack follows how much a network has learned by heart in its epochs, not where its weights came from: a "
-        "network "
-        "from scratch that is still far from its data gives an attack nothing to see. On the whole of F most of the "
-        "samples are "
-        "new to any one shard, which draws the mean towards 0.5; F ∩ shard is the sharper view.";
+        "network from scratch that is still far from its data gives an attack nothing to see. On the whole of F most "
+        "of the samples are new to any one shard, which draws the mean towards 0.5; F ∩ shard is the sharper view.";
   }
   return claim;
 }

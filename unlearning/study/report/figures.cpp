@@ -145,6 +145,7 @@ Figure attack_figure(const StudyView& view) {
   const double bottom = top + row * static_cast<double>(lines.size()) + 4;
   const auto at = [&](double value) { return left + (width - left - right) * (value - low) / (high - low); };
   std::vector<std::string> said;
+  said.reserve(lines.size());
   for (const Line& line : lines) said.push_back(fmt::format("{} {:.3f}", line.label, line.mean));
   Svg svg(width, bottom + 44, "The attack on F", fmt::format("Accuracy of the attack: {}.", fmt::join(said, "; ")));
   svg.text(left, 15, "The attack's accuracy on F", "start", "title");
@@ -248,7 +249,8 @@ std::string request_panel(const Group& group, const RequestMap& map) {
   for (const RequestMap::Shard& shard : map.shards) slices = std::max(slices, shard.samples.size());
   if (slices == 0) return {};
   constexpr double left = 62, top = 62, row = 42;
-  const double column = (width - left - 10) / static_cast<double>(slices), bar = std::min(column - 14, 54.0);
+  const double column = (width - left - 10) / static_cast<double>(slices),
+               bar = std::min(std::max(column - 14, 0.4 * column), 54.0);
   const double bottom = top + row * static_cast<double>(map.shards.size());
   int trained = 0, skipped = 0, touched = 0;
   for (const RequestMap::Shard& shard : map.shards) {
@@ -310,10 +312,8 @@ Figure request_figure(const StudyView& view) {
                 .title = "Figure 1: what a request touched",
                 .caption =
                     "Each slice with its forgotten share; behind it the checkpoint after its stage. From the first "
-                    "stage that had seen a "
-                    "forgotten sample on, a shard's stages are made again; one whose newest slice is wholly forgotten "
-                    "adds nothing "
-                    "and is skipped."};
+                    "stage that had seen a forgotten sample on, a shard's stages are made again; one whose newest "
+                    "slice is wholly forgotten adds nothing and is skipped."};
   std::vector<std::string> row;
   for (const Group& group : view.groups()) {
     const auto& map = group.records.front()->map;
@@ -337,12 +337,13 @@ Figure losses_figure(const StudyView& view) {
       .name = "losses",
       .title = "Losses of F and of the test set",
       .caption =
-          "Share of the samples in each bin of the cross-entropy loss; one scale for all. The attack separates the "
-          "two distributions where they differ; the outermost bins take all beyond. Of several seeds: the first."};
+          "Share of the samples in each bin of the cross-entropy loss; one scale for all. The attack separates the two "
+          "distributions where they differ; the outermost bins take all beyond. Of several seeds: the first."};
   const auto shares = [](const std::vector<std::int64_t>& counts) {
     double sum = 0;
     for (const std::int64_t count : counts) sum += static_cast<double>(count);
     std::vector<double> result;
+    result.reserve(counts.size());
     for (const std::int64_t count : counts) result.push_back(sum > 0 ? static_cast<double>(count) / sum : 0);
     return result;
   };
@@ -397,9 +398,9 @@ Figure roc_figure(const StudyView& view) {
       .name = "roc",
       .title = "ROC of the attack",
       .caption =
-          "A sample counts as a member where its loss is below a threshold. Dotted in grey: chance. The left "
-          "end shows how "
-          "many members are recognised when next to no other picture is taken for one. Of several seeds: the first."};
+          "A sample counts as a member where its loss is below a threshold. Dotted in grey: chance. The left end shows "
+          "how many members are recognised when next to no other picture is taken for one. Of several seeds: the "
+          "first."};
   std::vector<std::string> missing, row;
   double low = 1;
   for (const Family& family : families()) {
@@ -449,8 +450,8 @@ Figure exposure_figure(const StudyView& view) {
                 .title = "Accuracy by exposure",
                 .caption =
                     "Top-1 on slice t of every shard, by that shard's own network: slice 1 is trained on in every "
-                    "stage, the last in one "
-                    "alone. Dotted: the shards' mean test accuracy, the level of what was never seen.",
+                    "stage, the last in one alone. Dotted: the shards' mean test accuracy, the level of what was never "
+                    "seen.",
                 .missing = {}};
   std::vector<std::string> missing, row;
   for (std::size_t i = 2; i < families().size(); ++i) {
@@ -499,8 +500,8 @@ Figure cost_figure(const StudyView& view) {
                 .title = "Cost of requests by the plan, and by formula",
                 .caption =
                     "Markers: mean over random requests of the plan that unlearning carries out. Lines: the formulas, "
-                    "(1/R)·Σ_m Σ_(t≥m) e_t·n_t "
-                    "sample passes for one sample, and S·(1 − (1 − 1/S)^K) shards touched by K."};
+                    "(1/R)·Σ_m Σ_(t≥m) e_t·n_t sample passes for one sample, and S·(1 − (1 − 1/S)^K) shards touched by "
+                    "K."};
   const std::vector<CostEstimate>& costs = view.study().costs;
   if (costs.empty()) {
     figure.missing = "Not in this preset: costs by the plan.";

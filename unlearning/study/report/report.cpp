@@ -58,40 +58,46 @@ std::string what_was_done(const StudyRecord& study) {
   for (const Record& record : study.records) forgotten = std::max(forgotten, record.forgotten);
   return fmt::format(
       "Preset {}: {} rows on {} ({} training and {} test pictures of {} classes), by Nepenthe {} on {} in {}. "
-      "Classifiers are made "
-      "to forget a set F of their training samples, by fine-tuning on the rest R and by SISA (sharded, isolated, "
-      "sliced and "
-      "aggregated training), and are attacked: can one tell from a sample's loss whether it was trained on?",
+      "Classifiers "
+      "are made to forget a set F of up to {} of their training samples, by fine-tuning on the rest R and by SISA "
+      "(sharded, isolated, sliced and aggregated training), and are attacked: can one tell from a sample's loss "
+      "whether "
+      "it was trained on?",
       study.preset, study.records.size(), study.data_name, grouped(study.samples), grouped(study.test_samples),
-      study.classes, study.version, study.device, study.precision);
+      study.classes, study.version, study.device, study.precision, grouped(forgotten));
 }
+
+constexpr const char* about_accuracy =
+    "Accuracy is measured in evaluation mode on four sets: test; train, all of it; the forget set F; the retain set R. "
+    "Every attack stands beside its ceiling, the same attack on a training that never saw F.";
+
+constexpr const char* about_attack =
+    "Membership inference by loss, the simple attack of the NeurIPS 2023 machine unlearning challenge's starting kit. "
+    "Members are F, non-members the test set, both cut to the same number by a seeded shuffle. The one feature is a "
+    "sample's cross-entropy loss, in evaluation mode and without augmentation. A logistic regression (L2 penalty, C = "
+    "1, intercept unpenalised, in double precision, fitted to convergence) is scored under ten stratified shuffle "
+    "splits that hold out a tenth; MIA is the mean of the ten accuracies, and 0.5 means that F cannot be told from "
+    "pictures never seen. Its standard error is s/√10. The seed of the splits alone moves it by about 0.003.";
+
+constexpr const char* beside_attack =
+    "Beside it: the area under the ROC curve with score = −loss and ties counted half, with a 95 % percentile "
+    "bootstrap over the samples; and the true positive rate at a false positive rate of at most 0.1 % and 1 %, which "
+    "shows the few samples that are recognised with confidence where averages do not.";
+
+constexpr const char* about_sisa =
+    "A shard's network is trained in stages, each on one more slice. To forget, it goes back to the checkpoint before "
+    "the first slice that holds a forgotten sample, and makes the stages behind it again without those samples: "
+    "exactly the network of a training that never saw them.";
+
+constexpr const char* about_costs =
+    "Shards and slices decide how much of the training a request makes again; measured by the plan that unlearning "
+    "carries out, and by the formulas of the SISA paper (Bourtoule et al., 2021).";
 
 std::vector<Section> sections(const StudyView& view) {
   return {{"methods",
            "Methods side by side",
-           {"Accuracy is measured in evaluation mode on four sets: test; train, all of it; the forget set F; the "
-            "retain set R. Every "
-            "attack stands beside its ceiling, the same attack on a training that never saw F.",
-            accuracy_table(view), attack_table(view), attack_figure(view), cost_table(view)}},
-          {"attack",
-           "The attack",
-           {"Membership inference by loss, the simple attack of the NeurIPS 2023 machine unlearning challenge's "
-            "starting kit. Members "
-            "are F, non-members the test set, both cut to the same number by a seeded shuffle. The one feature is a "
-            "sample's "
-            "cross-entropy loss, in evaluation mode and without augmentation. A logistic regression (L2 penalty, C = "
-            "1, intercept "
-            "unpenalised, in double precision, fitted to convergence) is scored under ten stratified shuffle splits "
-            "that hold out a "
-            "tenth; MIA is the mean of the ten accuracies, and 0.5 means that F cannot be told from pictures never "
-            "seen. Its standard "
-            "error is s/√10. The seed of the splits alone moves it by about 0.003.",
-            "Beside it: the area under the ROC curve with score = −loss and ties counted half, with a 95 % percentile "
-            "bootstrap over the "
-            "samples; and the true positive rate at a false positive rate of at most 0.1 % and 1 %, which shows the "
-            "few samples that "
-            "are recognised with confidence where averages do not.",
-            losses_figure(view), roc_figure(view)}},
+           {about_accuracy, accuracy_table(view), attack_table(view), attack_figure(view), cost_table(view)}},
+          {"attack", "The attack", {about_attack, beside_attack, losses_figure(view), roc_figure(view)}},
           {"fine-tuning",
            "Unlearning by fine-tuning",
            {"The network is trained on, with R alone, in the hope that it forgets F. Nothing pushes F out.",
@@ -103,20 +109,12 @@ std::vector<Section> sections(const StudyView& view) {
             transfer_figure(view), published_transfer_table(view)}},
           {"sisa",
            "SISA: shards, ensemble and request",
-           {"A shard's network is trained in stages, each on one more slice. To forget, it goes back to the checkpoint "
-            "before the first slice "
-            "that holds a forgotten sample, and makes the stages behind it again without those samples: exactly the "
-            "network of a "
-            "training that never saw them.",
-            aggregation_table(view), shards_attack_table(view), own_attack_table(view), request_figure(view),
-            exposure_figure(view)}},
+           {about_sisa, aggregation_table(view), shards_attack_table(view), own_attack_table(view),
+            request_figure(view), exposure_figure(view)}},
           {"shapes", "Shapes of the forget set", {shapes_table(view)}},
           {"costs",
            "What requests cost",
-           {"Shards and slices decide how much of the training a request makes again; measured by the plan that "
-            "unlearning carries out, and by "
-            "the formulas of the SISA paper (Bourtoule et al., 2021).",
-            sweep_table(view), cost_figure(view), formulas_table(view), planner_table(view)}}};
+           {about_costs, sweep_table(view), cost_figure(view), formulas_table(view), planner_table(view)}}};
 }
 
 const char* css_class(Verdict verdict) {
@@ -219,9 +217,8 @@ std::string page(const StudyView& view, const std::vector<Section>& sections, co
   }
   html += fmt::format(
       "<section id=\"claims\">\n<h2>The source report&#39;s claims</h2>\n<p>Leung &amp; Wang, “Machine Unlearning of "
-      "Pre-trained Model on "
-      "CIFAR-100”, in our words. Each is cut into statements that a rule decides; the claim holds where all of them "
-      "are tested and hold.</p>\n{}</section>\n",
+      "Pre-trained Model on CIFAR-100”, in our words. Each is cut into statements that a rule decides; the claim holds "
+      "where all of them are tested and hold.</p>\n{}</section>\n",
       claims_html(claims));
   html += "<section id=\"configuration\">\n<h2>Configuration</h2>\n<dl>\n";
   for (const auto& [what, value] : configuration(study)) {

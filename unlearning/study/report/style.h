@@ -10,7 +10,7 @@ inline constexpr const char* page_style = R"css(
   --s0: #0068a8; --s1: #b84a00; --s2: #00755a; --s3: #9a3f80; --s4: #6f6300; --s5: #4d5560;
   --good: #00664f; --partly: #7d5700; --bad: #a8320f;
 }
-@media (prefers-color-scheme: dark) {
+@media screen and (prefers-color-scheme: dark) {
   :root {
     --paper: #15181c; --ink: #e4e8ec; --quiet: #a0aab4; --rule: #3a4149; --faint: #20252b; --link: #7cb8f0;
     --s0: #5cb3ee; --s1: #f39454; --s2: #43c7a0; --s3: #e08fc4; --s4: #d6c64a; --s5: #b3bcc6;
@@ -91,7 +91,6 @@ details { margin: .3rem 0; border-bottom: 1px solid var(--faint); padding-bottom
 summary { cursor: pointer; }
 summary code { color: var(--quiet); }
 @media print {
-  :root { color-scheme: light; }
   @page { margin: 16mm 14mm; }
   body { font-size: 10pt; }
   main { max-width: none; padding: 0; }

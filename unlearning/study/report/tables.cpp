@@ -72,6 +72,13 @@ Cell who_cell(const Group& group) {
   return cell;
 }
 
+/// Beside published figures: with its model, which may be another.
+Cell ours_cell(const Group& group) {
+  Cell cell(fmt::format("ours, {}: {}", group.experiment().config.model, group.label()), {group.name()});
+  cell.note = group.experiment().remark;
+  return cell;
+}
+
 bool several_seeds(const std::vector<const Group*>& groups) {
   return std::ranges::any_of(groups, [](const Group* group) { return group->records.size() > 1; });
 }
@@ -151,23 +158,15 @@ Quantity shard_top1(int shard) {
 }  // namespace
 
 Table overview_table(const StudyView& view) {
-  Table table =
-      new_table("overview", "Methods at a glance",
-                {who_column, quantity_column("", "top-1", "test_top1"), quantity_column("", "top-5", "test_top5"),
-                 quantity_column("", "top-1 on F", "forget_top1"), quantity_column("", "MIA", "mia"),
-                 quantity_column("", "without F", "mia_ceiling"), quantity_column("", "sample passes", "sample_passes"),
-                 quantity_column("", "time", "train_seconds")});
+  Table table = new_table("overview", "Methods at a glance",
+                          {"", "top-1", "top-5", "top-1 on F", "MIA", "without F", "sample passes", "time"});
   for (const Group* group : methods(view)) {
-    table.add({who_cell(*group), percent_cell(estimate(group, top1("test"))),
-               percent_cell(estimate(group, top5("test"))), percent_cell(estimate(group, top1("forget"))),
-               attack_cell(group), attack_cell(view.ceiling(*group)), passes_cell(estimate(group, sample_passes())),
-               seconds_cell(estimate(group, train_seconds()))});
+    table.add({who_cell(*group), percent(mean(group, top1("test"))), percent(mean(group, top5("test"))),
+               percent(mean(group, top1("forget"))), decimals(mean(group, mia()), 3),
+               decimals(mean(view.ceiling(*group), mia()), 3), passes_cell(estimate(group, sample_passes())).text,
+               seconds_cell(estimate(group, train_seconds())).text});
   }
-  table.notes.emplace_back(
-      "Accuracy in %, of the mean posterior where there are shards. MIA: the attack's accuracy, 0.5 is ideal; without "
-      "F: the "
-      "same attack on a training that never saw F.");
-  note_seeds(table, methods(view));
+  table.notes.emplace_back("MIA: accuracy of the attack on F, 0.5 is ideal; without F: where F was never seen.");
   return table;
 }
 
@@ -240,8 +239,7 @@ Table attack_table(const StudyView& view) {
   }
   table.notes.emplace_back(
       "Ceiling: the same attack on the same training without F; that is as far as forgetting can go. ±: standard error "
-      "over "
-      "the attack's splits; [95 %]: bootstrap over the samples.");
+      "over the attack's splits; [95 %]: bootstrap over the samples.");
   std::set<std::string> missing;
   for (const Group* group : methods(view)) {
     if (!group->experiment().ceiling.empty() && view.ceiling(*group) == nullptr)
@@ -269,8 +267,7 @@ Table cost_table(const StudyView& view) {
   }
   table.notes.emplace_back(
       "Of this step alone: what it goes on from is a row of its own. MACs: multiply-adds of training, three forward "
-      "passes' "
-      "worth a sample. –: not trained here, or interrupted and so not timed as a whole.");
+      "passes' worth a sample. –: not trained here, or interrupted and so not timed as a whole.");
   if (several_seeds(methods(view)))
     table.notes.emplace_back("Over several seeds: the mean; intervals are in the CSV file.");
   return table;
@@ -292,30 +289,26 @@ Table published_fine_tuning_table(const StudyView& view) {
   std::vector<const Group*> shown;
   for (const published::FineTuning& line : published::fine_tuning) {
     const bool before = std::string_view(line.when) == "before", small = std::string_view(line.network) == "ResNet32";
-    // The source's ResNet32 is a published one too; ours is the network trained here, where it is that model.
+    if (before && !table.empty()) table.add_rule();
     const Group* ours =
         view.find(small ? (before ? "baseline" : "finetuned") : (before ? "weights-resnet56" : "finetuned-resnet56"));
-    if (ours != nullptr && small && ours->experiment().config.model != "resnet32") ours = nullptr;
     table.add({fmt::format("{} {}: published", line.network, line.when), percent_cell(said(line.test_top1)),
                percent_cell(said(line.test_top5)), scaled_cell(said(line.mia), 1, 3),
                percent_cell(said(line.train_top1)), percent_cell(said(line.train_top5)),
                percent_cell(said(line.forget_top1)), percent_cell(said(line.forget_top5)), Cell(none), Cell(none)});
     if (ours != nullptr) {
       shown.push_back(ours);
-      Cell who(fmt::format("ours: {}", ours->label()), {ours->name()});
-      who.note = ours->experiment().remark;
+      const Cell who = ours_cell(*ours);
       table.add({who, percent_cell(estimate(ours, top1("test"))), percent_cell(estimate(ours, top5("test"))),
                  attack_cell(ours), percent_cell(estimate(ours, top1("train"))),
                  percent_cell(estimate(ours, top5("train"))), percent_cell(estimate(ours, top1("forget"))),
                  percent_cell(estimate(ours, top5("forget"))), percent_cell(estimate(ours, top1("retain"))),
                  percent_cell(estimate(ours, top5("retain")))});
     }
-    if (!before) table.add_rule();
   }
   table.notes.emplace_back(
       "Published: Leung & Wang, §6.2. Its \"train set\" after fine-tuning may mean the retain set R: both are given "
       "for ours.");
-  if (shown.empty()) table.notes.emplace_back("Ours are not in this preset.");
   note_missing(table, view, {"weights-resnet56", "finetuned-resnet56", "baseline", "finetuned"});
   note_seeds(table, shown);
   return table;
@@ -340,8 +333,7 @@ Table published_transfer_table(const StudyView& view) {
   const auto add_ours = [&](const char* name) {
     const Group* group = view.find(name);
     if (group == nullptr) return;
-    Cell who(fmt::format("ours: {}", group->label()), {group->name()});
-    who.note = group->experiment().remark;
+    const Cell who = ours_cell(*group);
     std::vector<Cell> row{who, percent_cell(estimate(group, vote_top1())), percent_cell(estimate(group, vote_top5())),
                           percent_cell(estimate(group, top1("test"))), percent_cell(estimate(group, top5("test")))};
     for (int shard = 0; shard < shards; ++shard) row.push_back(scaled_cell(estimate(group, shard_mia(shard)), 1, 3));
@@ -349,6 +341,7 @@ Table published_transfer_table(const StudyView& view) {
     table.add(row);
   };
   for (const published::Transfer& line : published::transfer) {
+    if (!table.empty()) table.add_rule();
     std::vector<Cell> row{fmt::format("ResNet34 {}: published", line.when),
                           percent_cell(Estimate{.n = 1, .mean = line.top1}),
                           percent_cell(Estimate{.n = 1, .mean = line.top5}), Cell(none), Cell(none)};
@@ -360,7 +353,6 @@ Table published_transfer_table(const StudyView& view) {
     row.push_back(scaled_cell(Estimate{.n = 1, .mean = line.mean}, 1, 3));
     table.add(row);
     add_ours(std::string_view(line.when) == "before" ? "transfer" : "transfer-unlearned");
-    table.add_rule();
   }
   add_ours("transfer-retrained");
   table.notes.emplace_back("Published: Leung & Wang, §6.3.4, which aggregates by majority vote.");
@@ -441,8 +433,7 @@ Table own_attack_table(const StudyView& view) {
   } else {
     table.notes.emplace_back(
         "A shard that holds nothing of F never saw it. The whole-F attack above mixes what a shard has seen with what "
-        "it has "
-        "not; here only what it has.");
+        "it has not; here only what it has.");
   }
   note_seeds(table, groups);
   return table;
@@ -631,8 +622,7 @@ Table formulas_table(const StudyView& view) {
   } else {
     table.notes.push_back(fmt::format(
         "K samples drawn at random and forgotten in one request, mean of {} draws, by the plan that unlearning carries "
-        "out. "
-        "Formulas: (1/R)·Σ_m Σ_(t≥m) e_t·n_t sample passes for one sample; S·(1 − (1 − 1/S)^K) shards touched.",
+        "out. Formulas: (1/R)·Σ_m Σ_(t≥m) e_t·n_t sample passes for one sample; S·(1 − (1 − 1/S)^K) shards touched.",
         view.study().costs.front().draws));
   }
   return table;
