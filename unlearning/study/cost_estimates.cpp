@@ -1,6 +1,7 @@
 #include "unlearning/study/cost_estimates.h"
 
 #include <algorithm>
+#include <span>
 
 #include "engine/base/random.h"
 #include "unlearning/sisa_plan.h"
@@ -10,6 +11,9 @@ namespace nepenthe {
 std::vector<CostEstimate> estimate_costs(int samples, int unsliced_epochs, std::uint64_t seed) {
   constexpr int draws = 20;
   const std::vector<std::int32_t> permutation = make_permutation(samples, seed);
+  // The first so many of another permutation are a random set.
+  std::vector<std::vector<std::int32_t>> drawn;
+  for (std::uint64_t draw = 1; draw <= draws; ++draw) drawn.push_back(make_permutation(samples, seed + draw));
   std::vector<CostEstimate> estimates;
   for (const int shards : {1, 2, 4, 8, 16}) {
     for (const int slices : {1, 2, 5, 10}) {
@@ -28,11 +32,8 @@ std::vector<CostEstimate> estimate_costs(int samples, int unsliced_epochs, std::
         if (requests == 1)
           estimate.formula_passes = expected_request_passes(static_cast<double>(samples) / shards, plan.epochs());
         std::int64_t passes = 0, touched = 0;
-        for (int draw = 0; draw < draws; ++draw) {
-          // The first so many of another permutation are a random set.
-          std::vector<std::int32_t> ids = make_permutation(samples, seed + 1 + static_cast<std::uint64_t>(draw));
-          ids.resize(static_cast<std::size_t>(requests));
-          const SisaWork work = plan.request({}, ids);
+        for (const std::vector<std::int32_t>& order : drawn) {
+          const SisaWork work = plan.request({}, std::span(order).first(static_cast<std::size_t>(requests)));
           passes += work.sample_passes();
           touched += std::ranges::count_if(work.shards, [](const ShardWork& shard) { return !shard.nothing_to_do(); });
         }

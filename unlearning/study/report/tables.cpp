@@ -238,7 +238,8 @@ Table attack_table(const StudyView& view) {
     table.add(row);
   }
   table.notes.emplace_back(
-      "Ceiling: the same attack on the same training without F; that is as far as forgetting can go. ±: standard error "
+      "Ceiling: the same attack on the same training without F, which a SISA run that unlearned F is, byte for byte; "
+      "that is as far as forgetting can go. ±: standard error "
       "over the attack's splits; [95 %]: bootstrap over the samples.");
   std::set<std::string> missing;
   for (const Group* group : methods(view)) {
