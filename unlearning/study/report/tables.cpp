@@ -40,6 +40,11 @@ Cell scaled_cell(const std::optional<Estimate>& estimate, double scale, int digi
 }
 Cell percent_cell(const std::optional<Estimate>& estimate) { return scaled_cell(estimate, 100, 2); }
 
+/// Without its half-width, which stands in the row that it comes from.
+Cell ceiling_cell(const std::optional<Estimate>& estimate, double scale, int digits) {
+  return {estimate ? fmt::format("{:.{}f}", scale * estimate->mean, digits) : none, values_of(estimate)};
+}
+
 Cell attack_cell(const Group* group) { return scaled_cell(estimate(group, mia()), 1, 3); }
 
 /// "166 T"
@@ -219,21 +224,21 @@ Table attack_table(const StudyView& view) {
       const double half = *mean_auc->half_width;
       row.push_back({fmt::format("{:.3f} ± {:.3f}", mean_mia->mean, *mean_mia->half_width),
                      {value_text(mean_mia->mean), "", value_text(mean_mia->half_width)}});
-      row.push_back(attack_cell(ceiling));
+      row.push_back(ceiling_cell(estimate(ceiling, mia()), 1, 3));
       row.push_back(
           {fmt::format("{:.3f} [{:.3f}, {:.3f}]", mean_auc->mean, mean_auc->mean - half, mean_auc->mean + half),
            {value_text(mean_auc->mean), value_text(mean_auc->mean - half), value_text(mean_auc->mean + half)}});
     } else {
       row.push_back({fmt::format("{:.3f} ± {:.3f}", one.mean, one.standard_error),
                      {value_text(one.mean), value_text(one.standard_error), ""}});
-      row.push_back(attack_cell(ceiling));
+      row.push_back(ceiling_cell(estimate(ceiling, mia()), 1, 3));
       row.push_back({fmt::format("{:.3f} [{:.3f}, {:.3f}]", one.auc, one.interval[0], one.interval[1]),
                      {value_text(one.auc), value_text(one.interval[0]), value_text(one.interval[1])}});
     }
-    row.push_back(scaled_cell(estimate(ceiling, auc()), 1, 3));
+    row.push_back(ceiling_cell(estimate(ceiling, auc()), 1, 3));
     for (const char* fpr : {"0.001", "0.01"}) {
       row.push_back(percent_cell(estimate(group, tpr(fpr))));
-      row.push_back(percent_cell(estimate(ceiling, tpr(fpr))));
+      row.push_back(ceiling_cell(estimate(ceiling, tpr(fpr)), 100, 2));
     }
     table.add(row);
   }
@@ -507,7 +512,8 @@ Table shapes_table(const StudyView& view) {
                record.map ? Cell(std::to_string(trained)) : Cell(none), passes_cell(estimate(group, sample_passes())),
                Cell(share ? fmt::format("{:.1f}", 100 * *share) : none, {value_text(share)}),
                seconds_cell(estimate(group, train_seconds())), percent_cell(estimate(group, top1("test"))),
-               percent_cell(estimate(group, top1("forget"))), attack_cell(group), attack_cell(view.ceiling(*group)),
+               percent_cell(estimate(group, top1("forget"))), attack_cell(group),
+               ceiling_cell(estimate(view.ceiling(*group), mia()), 1, 3),
                scaled_cell(estimate(group, shards_own_mia()), 1, 3)});
   }
   if (table.empty()) {
