@@ -245,8 +245,9 @@ class List {
     }
   }
 
-  /// As many samples as one class has, from the beginning of slice 3 on, of shard 1 or a part of each shard.
-  int shape_samples() const { return std::max(1, samples_ / classes_); }
+  /// As many samples as one class has, or a slice, from the beginning of slice 3 on, of shard 1 or a part of each
+  /// shard.
+  int shape_samples() const { return std::clamp(samples_ / classes_, 1, Partition(samples_, 4, 5).slice(1, 3).size()); }
   std::string clustered() const {
     const int first = Partition(samples_, 4, 5).slice(1, 3).begin;
     return fmt::format("range:{}-{}", first, first + shape_samples());
