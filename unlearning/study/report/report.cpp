@@ -24,6 +24,30 @@ struct Section {
 
 constexpr const char* title = "Machine unlearning of image classifiers";
 
+/// How many files an unlearned run shares with the one retrained without F, byte for byte; empty where there are not
+/// both.
+std::string same_bytes(const StudyView& view) {
+  std::size_t same = 0, files = 0;
+  for (const char* run : {"sisa", "transfer"}) {
+    const Group* unlearned = view.find(fmt::format("{}-unlearned", run));
+    const Group* retrained = view.find(fmt::format("{}-retrained", run));
+    if (unlearned == nullptr || retrained == nullptr) continue;
+    for (const Record* record : unlearned->records) {
+      const auto other = std::ranges::find(retrained->records, record->seeds, &Record::seeds);
+      if (other == retrained->records.end()) continue;
+      for (const auto& [file, digest] : record->digests) {
+        const auto its = (*other)->digests.find(file);
+        ++files;
+        same += its != (*other)->digests.end() && its->second == digest ? 1 : 0;
+      }
+    }
+  }
+  if (files == 0) return "";
+  return fmt::format(
+      " {} of {} files of the run that SISA unlearned have the very bytes of the run retrained without F.", same,
+      files);
+}
+
 /// What unlearning left, in one sentence out of the records: of the best run that unlearned, beside fine-tuning.
 std::string finding(const StudyView& view) {
   const auto first_of = [&](std::initializer_list<std::pair<const char*, const char*>> pairs) {
@@ -43,14 +67,17 @@ std::string finding(const StudyView& view) {
   };
   const auto [run, run_before] = first_of({{"transfer-unlearned", "transfer"}, {"sisa-unlearned", "sisa"}});
   const auto [tuned, tuned_before] = first_of({{"finetuned", "baseline"}, {"finetuned-resnet56", "weights-resnet56"}});
-  if (run != nullptr && tuned != nullptr) {
-    return fmt::format("Unlearning by {} leaves {}; fine-tuning leaves {}.",
-                       run->name() == "sisa-unlearned" ? "SISA" : "SISA with transfer", left(*run, run_before),
-                       left(*tuned, tuned_before));
+  if (run == nullptr && tuned == nullptr) return "Nothing was unlearned in this study.";
+  std::string text;
+  if (run != nullptr) {
+    text = fmt::format("Unlearning by {} leaves {}", run->name() == "sisa-unlearned" ? "SISA" : "SISA with transfer",
+                       left(*run, run_before));
   }
-  if (run != nullptr) return fmt::format("Unlearning by SISA leaves {}.", left(*run, run_before));
-  if (tuned != nullptr) return fmt::format("Unlearning by fine-tuning leaves {}.", left(*tuned, tuned_before));
-  return "Nothing was unlearned in this study.";
+  if (tuned != nullptr) {
+    text += fmt::format("{} leaves {}", run != nullptr ? "; fine-tuning" : "Unlearning by fine-tuning",
+                        left(*tuned, tuned_before));
+  }
+  return fmt::format("{}.{}", text, same_bytes(view));
 }
 
 std::string what_was_done(const StudyRecord& study) {
