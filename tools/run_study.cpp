@@ -25,6 +25,7 @@
 #include "unlearning/study/presets.h"
 #include "unlearning/study/report/report.h"
 #include "unlearning/study/runner.h"
+#include "unlearning/study/training_rate.h"
 
 using namespace nepenthe;
 
@@ -138,6 +139,18 @@ void write_study(const std::filesystem::path& out, const StudyRecord& study) {
   write_file_atomically(out / "study.json", fmt::format("{}\n", to_json(study).dump(2)));
 }
 
+/// How fast this machine trains a run's networks: of a run that was made here and timed as a whole, else measured now.
+void tell_rate(StudyRecord& study, const Dataset& dataset, Device& device, Observer& observer) {
+  const auto run =
+      std::ranges::find(study.records, Method::sisa, [](const Record& record) { return record.experiment.method; });
+  if (run == study.records.end()) return;
+  study.rate_model = run->experiment.config.model;
+  study.samples_per_second =
+      run->cost.train_seconds
+          ? static_cast<double>(run->cost.sample_passes) / *run->cost.train_seconds
+          : measure_training_rate(run->experiment.config, dataset, device, observer).samples_per_second;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -217,18 +230,14 @@ int main(int argc, char** argv) {
       for (const Experiment& experiment : experiments) {
         for (const Seeds& triple : seeds) {
           study.records.push_back(runner.run(experiment, triple, row_name(experiment, triple, seeds.size() > 1)));
-          const Record& record = study.records.back();
-          if (const double rate = StudyRunner::rate(record);
-              rate > 0 && record.experiment.method == Method::sisa && study.samples_per_second == 0) {
-            study.rate_model = record.experiment.config.model;
-            study.samples_per_second = rate;
-          }
           write_study(options.out, study);  // of hours of work there is a report all along
         }
       }
     } catch (const Interrupted& interrupted) {
       throw Interrupted(fmt::format("{}; the same command with --resume continues", interrupted.what()));
     }
+    tell_rate(study, dataset, device, bar);
+    write_study(options.out, study);
     print("{}\n", study_summary(study));
     print("the report: {}\n", (options.out / "report.html").string());
     program.result()["study"] = to_json(study);

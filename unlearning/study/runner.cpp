@@ -514,11 +514,6 @@ std::vector<std::string> StudyRunner::commands(const Plan& plan) const {
   return list;
 }
 
-double StudyRunner::rate(const Record& record) {
-  const auto& seconds = record.cost.train_seconds;
-  return seconds && *seconds > 0 ? static_cast<double>(record.cost.sample_passes) / *seconds : 0;
-}
-
 std::string row_name(const Experiment& experiment, const Seeds& seeds, bool several) {
   if (!several) return experiment.name;
   return fmt::format("{}@{}.{}.{}", experiment.name, seeds.training, seeds.unlearning, seeds.evaluation);

@@ -32,9 +32,6 @@ class StudyRunner {
   /// Makes the experiment, and what it goes on from, and examines it. Throws Interrupted, with everything so far kept.
   Record run(const Experiment& experiment, const Seeds& seeds, const std::string& row);
 
-  /// How fast the networks of a run were trained: samples a second, 0 where that was not timed as a whole.
-  static double rate(const Record& record);
-
  private:
   struct Plan;
   struct Made;
