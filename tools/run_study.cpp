@@ -139,6 +139,44 @@ void write_study(const std::filesystem::path& out, const StudyRecord& study) {
   write_file_atomically(out / "study.json", fmt::format("{}\n", to_json(study).dump(2)));
 }
 
+/// The study without records: what it is about and how it is asked for.
+StudyRecord empty_study(const Options& options, const Dataset& dataset, Program& program) {
+  Device& device = program.device();
+  return {.preset = options.settings.preset,
+          .version = NEPENTHE_VERSION,
+          .command = command_of(options, program.seed()),
+          .data_name = dataset.name,
+          .train_digest = dataset.train.digest,
+          .test_digest = dataset.test.digest,
+          .samples = dataset.train.count(),
+          .test_samples = dataset.test.count(),
+          .classes = dataset.classes,
+          .device = device.description(),
+          .precision = program.result().at("precision").get<std::string>(),
+          .libraries = device.isa() ? fmt::format("oneDNN {}", kernels::onednn_version()) : "",
+          .costs = estimate_costs(dataset.train.count(), planned_epochs, program.seed())};
+}
+
+/// Fills the study's records; of hours of work there is a report all along.
+void make_all(StudyRecord& study, const Options& options, const std::vector<Experiment>& experiments,
+              const std::vector<Seeds>& seeds, const Dataset& dataset, Program& program, Observer& observer) {
+  const std::size_t rows = experiments.size() * seeds.size();
+  const auto say = [&](const std::string& line) {
+    program.say(fmt::format("{} of {}: {}", study.records.size() + 1, rows, line));
+  };
+  StudyRunner runner(options.out, experiments, dataset, options.data.string(), program.device(), observer, say);
+  try {
+    for (const Experiment& experiment : experiments) {
+      for (const Seeds& triple : seeds) {
+        study.records.push_back(runner.run(experiment, triple, row_name(experiment, triple, seeds.size() > 1)));
+        write_study(options.out, study);
+      }
+    }
+  } catch (const Interrupted& interrupted) {
+    throw Interrupted(fmt::format("{}; the same command with --resume continues", interrupted.what()));
+  }
+}
+
 /// How fast this machine trains a run's networks: of a run that was made here and timed as a whole, else measured now.
 void tell_rate(StudyRecord& study, const Dataset& dataset, Device& device, Observer& observer) {
   const auto run =
@@ -208,34 +246,8 @@ int main(int argc, char** argv) {
     ProgressBar bar(program.quiet());
     if (!options.replay.empty()) return replay(options, experiments, seeds, dataset, program, bar);
 
-    StudyRecord study{.preset = settings.preset,
-                      .version = NEPENTHE_VERSION,
-                      .command = command_of(options, program.seed()),
-                      .data_name = dataset.name,
-                      .train_digest = dataset.train.digest,
-                      .test_digest = dataset.test.digest,
-                      .samples = dataset.train.count(),
-                      .test_samples = dataset.test.count(),
-                      .classes = dataset.classes,
-                      .device = device.description(),
-                      .precision = program.result().at("precision").get<std::string>(),
-                      .libraries = device.isa() ? fmt::format("oneDNN {}", kernels::onednn_version()) : "",
-                      .costs = estimate_costs(dataset.train.count(), planned_epochs, program.seed())};
-    const std::size_t rows = experiments.size() * seeds.size();
-    StudyRunner runner(options.out, experiments, dataset, options.data.string(), device, bar,
-                       [&](const std::string& line) {
-                         program.say(fmt::format("{} of {}: {}", study.records.size() + 1, rows, line));
-                       });
-    try {
-      for (const Experiment& experiment : experiments) {
-        for (const Seeds& triple : seeds) {
-          study.records.push_back(runner.run(experiment, triple, row_name(experiment, triple, seeds.size() > 1)));
-          write_study(options.out, study);  // of hours of work there is a report all along
-        }
-      }
-    } catch (const Interrupted& interrupted) {
-      throw Interrupted(fmt::format("{}; the same command with --resume continues", interrupted.what()));
-    }
+    StudyRecord study = empty_study(options, dataset, program);
+    make_all(study, options, experiments, seeds, dataset, program, bar);
     tell_rate(study, dataset, device, bar);
     write_study(options.out, study);
     print("{}\n", study_summary(study));
