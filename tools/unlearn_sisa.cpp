@@ -50,8 +50,7 @@ void tell_of_time(Program& program, const SisaRun& run, const SisaWork& work, co
   const TrainingRate rate = measure_training_rate(run.config(), dataset, open_device(program, run), bar);
   print("\nabout {} here: {} samples a second, measured now\n", duration(rate.seconds(work)),
         grouped(std::llround(rate.samples_per_second)));
-  program.result()["plan"]["seconds"] = rate.seconds(work);
-  program.result()["plan"]["samples_per_second"] = rate.samples_per_second;
+  program.result()["estimate"] = {{"seconds", rate.seconds(work)}, {"samples_per_second", rate.samples_per_second}};
 }
 
 }  // namespace
