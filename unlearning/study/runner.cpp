@@ -98,6 +98,7 @@ std::vector<CurvePoint> read_curve(const fs::path& file) {
     }
   }
   std::vector<CurvePoint> curve;
+  curve.reserve(points.size());
   for (const auto& [epoch, point] : points) curve.push_back(point);
   return curve;
 }
