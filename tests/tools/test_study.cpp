@@ -61,13 +61,16 @@ TEST_CASE("the commands of a row make its files and its numbers") {
   const fs::path by_hand = world().root / "by-hand";
   fs::create_directories(by_hand);
   fs::create_directory_symlink(world().root / "data", by_hand / "data");
+  fs::create_directory_symlink(world().root / "study", by_hand / "study");
   const Json study = world().study();
-  for (const char* row : {"sisa-unlearned@1.1.2", "shards-10@1.1.1"}) {
+  for (const char* row : {"sisa-unlearned@1.1.2", "shards-10@1.1.1", "shards-10@1.1.2"}) {
     Json record;
     for (const Json& one : study.at("records")) {
       if (one.at("row") == row) record = one;
     }
     REQUIRE_FALSE(record.is_null());
+    fs::remove(by_hand / "shards-10.safetensors");
+    fs::remove(by_hand / "shards-10.safetensors.manifest.jsonl");
     for (const std::string command : record.at("commands")) {
       CAPTURE(command);
       const std::string programs = fmt::format("PATH='{}':$PATH", NEPENTHE_BIN_DIR);

@@ -47,6 +47,9 @@ class Stopwatch {
 
 /// The same as in commands: it stands in the origin of what is made from it.
 std::string network_name(const Experiment& experiment) { return fmt::format("{}.safetensors", experiment.name); }
+std::string ids_file_name(const std::vector<std::int32_t>& ids) {
+  return fmt::format("{}.txt", ids_digest(ids).substr(0, key_digits));
+}
 bool is_run(Method method) { return method == Method::sisa || method == Method::unlearning; }
 
 Examined examined(std::string who, const std::map<std::string, Predictions>& predictions) {
@@ -206,7 +209,6 @@ Record StudyRunner::run(const Experiment& experiment, const Seeds& seeds, const 
     say_(fmt::format("{}: found before", experiment.title));
   } else {
     const Made made = make(plan);
-    record.digests.clear();
     record.cost = made.cost;
     record.curve = made.curve;
     record.forgotten = static_cast<std::int64_t>(plan.forget.size());
@@ -447,14 +449,10 @@ void StudyRunner::examine_run(const Plan& plan, const Made& made, Record& record
   }
 }
 
-std::string StudyRunner::forget_as_seen_by(const Plan& plan, std::uint64_t program_seed) const {
-  if (program_seed == plan.seeds.training) return plan.experiment.forget;
-  const fs::path file = folder_ / "forget" / fmt::format("{}-{}.txt", plan.experiment.name, plan.seeds.training);
-  if (!is_there(file)) {
-    make_folder(file.parent_path());
-    write_file_atomically(file, fmt::format("{}\n", fmt::join(plan.forget, "\n")));
-  }
-  return fmt::format("ids:{}", file.string());
+std::string StudyRunner::forget_as_seen_by(const Plan& plan, std::uint64_t program_seed) {
+  // The bare name: it stands in the origin of what is made with it, wherever the study lies.
+  return program_seed == plan.seeds.training ? plan.experiment.forget
+                                             : fmt::format("ids:{}", ids_file_name(plan.forget));
 }
 
 std::vector<std::string> StudyRunner::commands(const Plan& plan) const {
@@ -465,11 +463,22 @@ std::vector<std::string> StudyRunner::commands(const Plan& plan) const {
   const auto seed = [](std::uint64_t number) {
     return number == 1 ? std::string() : fmt::format(" --seed {}", number);
   };
-  const auto forget_for = [&](std::uint64_t program_seed) { return shell_word(forget_as_seen_by(plan, program_seed)); };
   std::vector<std::string> list;
   if (plan.from) list = commands(*plan.from);
   // What examines the experiment before is not needed.
   std::erase_if(list, [](const std::string& command) { return command.starts_with("eval_"); });
+  const auto forget_for = [&](std::uint64_t program_seed) {
+    if (program_seed != plan.seeds.training) {
+      const fs::path file = folder_ / "forget" / ids_file_name(plan.forget);
+      if (!is_there(file)) {
+        make_folder(file.parent_path());
+        write_file_atomically(file, fmt::format("{}\n", fmt::join(plan.forget, "\n")));
+      }
+      const std::string copy = fmt::format("cp {} .", shell_word(file.string()));
+      if (std::ranges::find(list, copy) == list.end()) list.push_back(copy);
+    }
+    return shell_word(forget_as_seen_by(plan, program_seed));
+  };
   const std::string network = network_name(experiment);
   const auto start = [&] {
     if (plan.from && plan.from->experiment.method != Method::weights)
@@ -489,11 +498,13 @@ std::vector<std::string> StudyRunner::commands(const Plan& plan) const {
                       plan.left_out_by.empty() ? "" : fmt::format(" --exclude {}", shell_word(plan.left_out_by)),
                       seed(config.seed), precision, network));
       break;
-    case Method::fine_tuning:
+    case Method::fine_tuning: {
+      const std::string forget = forget_for(config.seed);
       list.push_back(fmt::format("unlearn_finetune --data {} --model {} --epochs {}{}{} --forget {}{}{} --out {}", data,
                                  config.model, config.recipe.epochs, options_of(config, {.nesterov = false}), start(),
-                                 forget_for(config.seed), seed(config.seed), precision, network));
+                                 forget, seed(config.seed), precision, network));
       break;
+    }
     case Method::sisa:
       list.push_back(fmt::format(
           "train_sisa --data {} --model {} --shards {} --slices {} --epochs {}{}{}{}{}{} --out {}", data, config.model,
@@ -508,12 +519,10 @@ std::vector<std::string> StudyRunner::commands(const Plan& plan) const {
       break;
   }
   if (is_run(experiment.method)) subject = fmt::format("--run {}", experiment.name);
-  const std::uint64_t forget_seed = is_run(experiment.method) ? plan.seeds.training : plan.seeds.evaluation;
-  list.push_back(fmt::format("eval_model {} --split test,train,forget,retain --forget {}{}{}", subject,
-                             forget_for(forget_seed), is_run(experiment.method) ? "" : seed(plan.seeds.evaluation),
-                             precision));
-  list.push_back(fmt::format("eval_mia {} --forget {}{}{}", subject, forget_for(forget_seed),
-                             seed(plan.seeds.evaluation), precision));
+  const std::string forget = forget_for(is_run(experiment.method) ? plan.seeds.training : plan.seeds.evaluation);
+  list.push_back(fmt::format("eval_model {} --split test,train,forget,retain --forget {}{}{}", subject, forget,
+                             is_run(experiment.method) ? "" : seed(plan.seeds.evaluation), precision));
+  list.push_back(fmt::format("eval_mia {} --forget {}{}{}", subject, forget, seed(plan.seeds.evaluation), precision));
   return list;
 }
 

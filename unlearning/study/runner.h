@@ -4,9 +4,9 @@
 //
 //   made/NAME-KEY/            a run (run/) or a network (NAME.safetensors), as the programs leave them
 //   records/ROW-KEY.json      what was found (unlearning/study/record.h)
-//   forget/NAME-SEED.txt      ids of F, where a program of another seed than the training's is given them
+//   forget/DIGEST.txt         ids of F, which commands with another seed than the training's copy and name
 //
-// KEY is the first twelve digits.
+// KEY and DIGEST are the first twelve digits.
 #pragma once
 
 #include <cstdint>
@@ -43,7 +43,7 @@ class StudyRunner {
   void examine_network(const Plan& plan, const Made& made, Record& record);
   void examine_run(const Plan& plan, const Made& made, Record& record);
   /// F for a program with this seed: a range or a fraction means the training seed's, to others the ids are given.
-  std::string forget_as_seen_by(const Plan& plan, std::uint64_t program_seed) const;
+  static std::string forget_as_seen_by(const Plan& plan, std::uint64_t program_seed);
   std::vector<std::string> commands(const Plan& plan) const;
 
   std::filesystem::path folder_;

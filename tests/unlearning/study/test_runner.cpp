@@ -167,6 +167,19 @@ TEST_CASE("study: what is there is not made again, and a change makes again what
   CHECK(tuned[3].digests == attacked[3].digests);
 }
 
+TEST_CASE("study: a row comes again to the bit in another folder, also where F is given by its ids") {
+  const Seeds seeds{.training = 3, .unlearning = 5, .evaluation = 7};
+  const std::vector<Record> here = run_all("here", seeds), there = run_all("there", seeds);
+  for (std::size_t i = 0; i < here.size(); ++i) CHECK(differences(here[i], there[i]).empty());
+  // Another F of the same name has other ids.
+  Experiment& tuned = world().experiments.back();
+  tuned.forget = "range:0-10";
+  const Record other = run_all("here", seeds).back();
+  tuned.forget = "range:30-50";
+  CHECK(other.forgotten == 10);
+  CHECK(other.commands != here.back().commands);
+}
+
 TEST_CASE("study: interrupted anywhere and gone on with, it ends with the same records") {
   const std::vector<Record> whole = run_all("whole", {});
   Device device(test_device());
