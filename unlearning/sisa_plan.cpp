@@ -31,6 +31,14 @@ std::vector<std::int32_t> sorted_ids(const std::vector<bool>& marked, std::span<
 }  // namespace
 
 std::int64_t ShardWork::sample_passes() const { return sum_of_passes(stages); }
+std::int64_t SisaWork::stage_samples() const {
+  std::int64_t samples = 0;
+  for (const ShardWork& shard : shards) {
+    for (const StageWork& stage : shard.stages) samples += stage.skipped ? 0 : stage.samples;
+  }
+  return samples;
+}
+
 std::int64_t SisaWork::sample_passes() const { return sum_of_passes(shards); }
 
 bool SisaWork::nothing_to_do() const { return std::ranges::all_of(shards, &ShardWork::nothing_to_do); }

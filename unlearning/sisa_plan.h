@@ -34,6 +34,8 @@ struct SisaWork {
   std::vector<ShardWork> shards;        // one each, in order
   bool nothing_to_do() const;
   std::int64_t sample_passes() const;
+  /// Samples of the stages trained, each counted once a stage: of so many a frozen backbone's features are computed.
+  std::int64_t stage_samples() const;
 };
 
 /// A run's plan. Sets of ids may come in any order and name an id more than once; a function given an id outside the

@@ -57,6 +57,14 @@ struct Oracle {
 
 }  // namespace
 
+TEST_CASE("samples of the stages trained are the passes of one epoch each, and a skipped stage has none") {
+  const SisaPlan once(make_permutation(100, 1), 2, {1, 1}), often(make_permutation(100, 1), 2, {3, 7});
+  CHECK(once.training({}).stage_samples() == once.training({}).sample_passes());
+  CHECK(often.training({}).stage_samples() == 2 * (25 + 50));
+  const std::vector<std::int32_t> slice(often.permutation().begin(), often.permutation().begin() + 25);
+  CHECK(often.request({}, slice).stage_samples() == 25);
+}
+
 TEST_CASE("sisa plan: training at the defaults costs 800 000 sample passes") {
   const SisaPlan plan = study_plan();
   const SisaWork work = plan.training({});

@@ -4,28 +4,23 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <chrono>
-#include <cmath>
-#include <fstream>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <sstream>
 
 #include "engine/base/error.h"
 #include "engine/base/file.h"
 #include "engine/base/in_the_making.h"
 #include "engine/formats/json_fields.h"
 #include "models/registry.h"
-#include "models/weights.h"
-#include "unlearning/attacks/roc.h"
-#include "unlearning/evaluation.h"
 #include "unlearning/forget_spec.h"
 #include "unlearning/methods/single_model.h"
 #include "unlearning/methods/sisa_run.h"
 #include "unlearning/permutation.h"
 #include "unlearning/study/commands.h"
-#include "unlearning/study/run_scores.h"
+#include "unlearning/study/examination.h"
 
 namespace nepenthe {
 namespace {
@@ -37,14 +32,6 @@ namespace fs = std::filesystem;
 constexpr int record_format = 1;
 constexpr std::size_t key_digits = 12;
 
-class Stopwatch {
- public:
-  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - began_).count(); }
-
- private:
-  std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
-};
-
 /// The same as in commands: it stands in the origin of what is made from it.
 std::string network_name(const Experiment& experiment) { return fmt::format("{}.safetensors", experiment.name); }
 std::string ids_file_name(const std::vector<std::int32_t>& ids) {
@@ -52,60 +39,20 @@ std::string ids_file_name(const std::vector<std::int32_t>& ids) {
 }
 bool is_run(Method method) { return method == Method::sisa || method == Method::unlearning; }
 
-Examined examined(std::string who, const std::map<std::string, Predictions>& predictions) {
-  Examined result{.who = std::move(who),
-                  .attack = {.mia = {}, .reason = "not attacked"},
-                  .own = {.mia = {}, .reason = "one network has no shards"}};
-  for (const auto& [set, of_set] : predictions) result.sets[set] = measure(of_set.losses, of_set.ranks);
-  return result;
-}
-
-template <class Loss>
-LossView view_losses(const std::vector<Loss>& forget, const std::vector<Loss>& test) {
-  constexpr double lowest = -5, width = 0.25;  // log10 of nats
-  constexpr int bins = 26;                     // up to 10^1.5 = 31.6
-  LossView view{.edges = {},
-                .forget = std::vector<std::int64_t>(bins, 0),
-                .test = std::vector<std::int64_t>(bins, 0),
-                .fpr = {},
-                .tpr = {}};
-  for (int edge = 0; edge <= bins; ++edge) view.edges.push_back(std::pow(10, lowest + width * edge));
-  const auto count = [&](const std::vector<Loss>& losses, std::vector<std::int64_t>& counts) {
-    for (const Loss loss : losses) {
-      const double place = loss > 0 ? (std::log10(static_cast<double>(loss)) - lowest) / width : 0;
-      ++counts[static_cast<std::size_t>(std::clamp(place, 0.0, bins - 1.0))];
-    }
-  };
-  count(forget, view.forget);
-  count(test, view.test);
-  // Dense where the axis is logarithmic: a new point where one of the rates has grown by two percent.
-  constexpr double growth = 1.02;
-  const std::vector<double> members(forget.begin(), forget.end()), nonmembers(test.begin(), test.end());
-  const auto curve = RocOrder(members, nonmembers).curve();
-  for (const auto& [fpr, tpr] : curve) {
-    const bool last = fpr == 1 && tpr == 1;
-    if (!last && !view.fpr.empty() && fpr <= view.fpr.back() * growth && tpr <= view.tpr.back() * growth) continue;
-    view.fpr.push_back(fpr);
-    view.tpr.push_back(tpr);
-    if (last) break;
-  }
-  return view;
-}
-
+/// One point a line. The file comes before the state of its epoch: an epoch whose state was lost is done again.
 std::vector<CurvePoint> read_curve(const fs::path& file) {
-  std::map<int, CurvePoint> points;  // an epoch may have been done twice, with the same outcome
-  std::ifstream lines(file);
-  for (std::string line; std::getline(lines, line);) {
-    // A line that a crash cut off is that of an epoch which will be done again.
-    if (const Json json = Json::parse(line, nullptr, false); !json.is_discarded()) {
-      const CurvePoint point = curve_point_from_json(json);
-      points[point.epoch] = point;
-    }
-  }
   std::vector<CurvePoint> curve;
-  curve.reserve(points.size());
-  for (const auto& [epoch, point] : points) curve.push_back(point);
+  if (!is_there(file)) return curve;
+  const std::vector<std::byte> bytes = read_file(file);
+  std::istringstream lines{std::string(as_text(bytes))};
+  for (std::string line; std::getline(lines, line);) curve.push_back(curve_point_from_json(parse_object(line)));
   return curve;
+}
+
+void write_curve(const fs::path& file, const std::vector<CurvePoint>& curve) {
+  std::string lines;
+  for (const CurvePoint& point : curve) lines += fmt::format("{}\n", to_json(point).dump());
+  write_file_atomically(file, lines);
 }
 
 }  // namespace
@@ -212,11 +159,7 @@ Record StudyRunner::run(const Experiment& experiment, const Seeds& seeds, const 
     record.cost = made.cost;
     record.curve = made.curve;
     record.forgotten = static_cast<std::int64_t>(plan.forget.size());
-    if (is_run(experiment.method)) {
-      examine_run(plan, made, record);
-    } else {
-      examine_network(plan, made, record);
-    }
+    examine(plan, made, record);
   }
   // What is said of an experiment may have changed without what was found.
   record.row = row;
@@ -269,23 +212,12 @@ StudyRunner::Made StudyRunner::make_network(const Plan& plan) {
   if (plan.experiment.curve) {
     evaluator.emplace(device_, dataset_, preprocessing(plan.config.transfer, dataset_));
     training.epoch_ended = [&](int epoch, ModelState& model) {
-      const std::vector<EvaluationSet> sets{
-          {.name = "test", .test = true, .ids = evaluation_sets({"test"}, dataset_, {}).front().ids},
-          {.name = "train", .test = false, .ids = retained}};
-      const auto predictions = evaluator->predict(model, sets, plan.experiment.title, observer_);
-      const auto of = [&](const std::string& set) {
-        return measure(predictions.at(set).losses, predictions.at(set).ranks);
-      };
-      const Metrics test = of("test"), train = of("train");
-      const CurvePoint point{.epoch = epoch + 1,
-                             .sample_passes = samples * (epoch + 1),
-                             .train_top1 = train.top1,
-                             .train_top5 = train.top5,
-                             .test_top1 = test.top1,
-                             .test_top5 = test.top5};
-      std::ofstream lines(curve_file, std::ios::app);
-      lines << to_json(point).dump() << '\n' << std::flush;
-      if (!lines) throw Error(fmt::format("{}: cannot be written", curve_file.string()));
+      CurvePoint point{.epoch = epoch + 1, .sample_passes = samples * (epoch + 1)};
+      take_accuracy(point, *evaluator, model, retained, plan.experiment.title, observer_);
+      std::vector<CurvePoint> curve = read_curve(curve_file);
+      std::erase_if(curve, [&](const CurvePoint& before) { return before.epoch >= point.epoch; });
+      curve.push_back(point);
+      write_curve(curve_file, curve);
     };
   }
   const SingleModelResult result = train_single_model(training, dataset_, device_, observer_);
@@ -322,12 +254,7 @@ StudyRunner::Made StudyRunner::make_run(const Plan& plan) {
     run.forget(plan.forget, {{"forget", plan.experiment.forget}});
   }
   const SisaRun::Cost cost = run.complete(dataset_, device_, observer_);
-  std::int64_t feature_passes = 0;
-  if (plan.config.transfer.freeze_backbone) {
-    for (const ShardWork& shard : whole.shards) {
-      for (const StageWork& stage : shard.stages) feature_passes += stage.skipped ? 0 : stage.samples;
-    }
-  }
+  const std::int64_t feature_passes = plan.config.transfer.freeze_backbone ? whole.stage_samples() : 0;
   const auto architecture = make_architecture(plan.config.model, plan.config.classes);
   return {.path = folder,
           .cost = {.sample_passes = whole.sample_passes(),
@@ -337,116 +264,21 @@ StudyRunner::Made StudyRunner::make_run(const Plan& plan) {
           .curve = {}};
 }
 
-void StudyRunner::examine_network(const Plan& plan, const Made& made, Record& record) {
-  const auto sets = evaluation_sets({"test", "train", "forget", "retain"}, dataset_, plan.forget);
-  const Evaluator evaluator(device_, dataset_, preprocessing(plan.config.transfer, dataset_));
-  ModelState model(device_, make_architecture(plan.config.model, dataset_.classes));
-  load_weights(made.path, model);
-  const Stopwatch evaluating;
-  const auto predictions = evaluator.predict(model, sets, plan.experiment.title, observer_);
-  record.cost.eval_seconds = evaluating.seconds();
-  record.whole = examined("network", predictions);
-  const Stopwatch attacking;
-  record.whole.attack = membership_inference(predictions.at("forget").losses, predictions.at("test").losses,
-                                             {.seed = plan.seeds.evaluation});
-  record.cost.attack_seconds = attacking.seconds();
-  record.losses = view_losses(predictions.at("forget").losses, predictions.at("test").losses);
-  record.digests[made.path.filename().string()] = sha256_file(made.path);
-}
-
-void StudyRunner::examine_run(const Plan& plan, const Made& made, Record& record) {
+void StudyRunner::examine(const Plan& plan, const Made& made, Record& record) {
+  const Examination examination{.dataset = dataset_,
+                                .device = device_,
+                                .observer = observer_,
+                                .config = plan.config,
+                                .forget = plan.forget,
+                                .evaluation_seed = plan.seeds.evaluation,
+                                .title = plan.experiment.title};
+  if (!is_run(plan.experiment.method)) return examine_network(examination, made.path, record);
   const SisaRun run = SisaRun::open(made.path);
-  const auto sets = evaluation_sets({"test", "train", "forget", "retain"}, dataset_, plan.forget);
-  const Evaluator evaluator(device_, dataset_, preprocessing(plan.config.transfer, dataset_));
-  const RunScores scores = score_run(run, evaluator, sets, observer_);
-  record.cost.eval_seconds = scores.seconds;
-  const Stopwatch attacking;
-  const RunMia mia = attack_run(run, scores, sets[2], {.seed = plan.seeds.evaluation});
-  record.cost.attack_seconds = attacking.seconds();
-
-  record.whole = {.who = "mean posterior",
-                  .sets = {},
-                  .attack = mia.ensemble,
-                  .own = {.mia = {}, .reason = "the ensemble has no shard of its own"}};
-  record.vote = Examined{.who = "majority vote",
-                         .sets = {},
-                         .attack = {.mia = {}, .reason = "votes have no loss"},
-                         .own = {.mia = {}, .reason = "votes have no loss"}};
-  for (const EvaluationSet& set : sets) {
-    const EnsembleScores& ensemble = scores.ensemble.at(set.name);
-    record.whole.sets[set.name] = measure(ensemble.losses, ensemble.mean_posterior_ranks);
-    record.vote->sets[set.name] = measure_ranks(ensemble.majority_vote_ranks);
-  }
-  record.losses = view_losses(scores.ensemble.at("forget").losses, scores.ensemble.at("test").losses);
-  const int slices = static_cast<int>(plan.config.epochs.size());
-  std::vector<MetricsSum> by_slice(static_cast<std::size_t>(slices));
-  const std::vector<std::int32_t> positions = positions_of(plan.permutation);
-  for (std::size_t i = 0; i < scores.shards.size(); ++i) {
-    const int shard = scores.shards[i];
-    Examined& found = record.shards.emplace_back(examined(fmt::format("shard {}", shard), scores.predictions[i]));
-    found.attack = mia.shards[i].whole;
-    found.own = mia.shards[i].own;
-    const Predictions& train = scores.predictions[i].at("train");
-    for (std::size_t id = 0; id < train.ranks.size(); ++id) {
-      const auto place = run.plan().partition().slice_of(positions[id]);
-      const bool seen = !std::ranges::binary_search(run.forgotten(), static_cast<std::int32_t>(id));
-      if (place.shard == shard && seen)
-        by_slice[static_cast<std::size_t>(place.slice - 1)].add(train.losses[id], train.ranks[id]);
-    }
-  }
-  for (const MetricsSum& slice : by_slice) record.slices.push_back(slice.result());
-  for (int shard = 0; shard < plan.config.shards; ++shard) {
-    for (int stage = 0; stage <= slices; ++stage) {
-      const fs::path file = run.checkpoint(shard, stage);
-      record.digests[file.lexically_relative(made.path).string()] = sha256_file(file);
-    }
-  }
-
+  examine_run(examination, run, record);
   if (plan.experiment.method == Method::unlearning) {
-    RequestMap map;
-    const SisaWork work = run.plan().request(plan.from->left_out, plan.forget);
-    for (const ShardWork& shard : work.shards) {
-      RequestMap::Shard& found = map.shards.emplace_back();
-      found.samples.assign(static_cast<std::size_t>(slices), 0);
-      found.forgotten.assign(static_cast<std::size_t>(slices), 0);
-      found.first_stage = shard.first_stage;
-      for (const StageWork& stage : shard.stages)
-        (stage.skipped ? found.skipped : found.trained).push_back(stage.stage);
-    }
-    const auto count = [&](const std::vector<std::int32_t>& ids, std::vector<int> RequestMap::Shard::*counts) {
-      for (const std::int32_t id : ids) {
-        const auto place = run.plan().partition().slice_of(positions[static_cast<std::size_t>(id)]);
-        ++(map.shards[static_cast<std::size_t>(place.shard)].*counts)[static_cast<std::size_t>(place.slice - 1)];
-      }
-    };
-    count(retained_ids(dataset_.train.count(), plan.from->left_out), &RequestMap::Shard::samples);
-    count(plan.forget, &RequestMap::Shard::forgotten);
-    record.map = map;
+    record.map = map_of_request(run.plan(), plan.from->left_out, plan.forget);
   }
-
-  if (plan.experiment.curve) {
-    ModelState model(device_, make_architecture(plan.config.model, plan.config.classes));
-    CurvePoint point;
-    for (int stage = 1; stage <= slices; ++stage) {
-      load_weights(run.checkpoint(0, stage), model);
-      std::vector<std::int32_t> ids = run.plan().stage_ids(0, stage, run.forgotten());
-      std::ranges::sort(ids);
-      point.epoch += plan.config.epochs[static_cast<std::size_t>(stage - 1)];
-      point.sample_passes +=
-          std::int64_t{plan.config.epochs[static_cast<std::size_t>(stage - 1)]} * static_cast<std::int64_t>(ids.size());
-      const std::vector<EvaluationSet> both{sets.front(), {.name = "train", .test = false, .ids = std::move(ids)}};
-      const auto predictions = evaluator.predict(model, both, fmt::format("shard 0 after stage {}", stage), observer_);
-      const auto of = [&](const std::string& set) {
-        return measure(predictions.at(set).losses, predictions.at(set).ranks);
-      };
-      const Metrics test = of("test"), train = of("train");
-      point.train_top1 = train.top1;
-      point.train_top5 = train.top5;
-      point.test_top1 = test.top1;
-      point.test_top5 = test.top5;
-      record.curve.push_back(point);
-    }
-  }
+  if (plan.experiment.curve) record.curve = curve_of_run(examination, run);
 }
 
 std::string StudyRunner::forget_as_seen_by(const Plan& plan, std::uint64_t program_seed) {

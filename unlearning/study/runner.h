@@ -40,8 +40,7 @@ class StudyRunner {
   Made make(const Plan& plan);
   Made make_network(const Plan& plan);
   Made make_run(const Plan& plan);
-  void examine_network(const Plan& plan, const Made& made, Record& record);
-  void examine_run(const Plan& plan, const Made& made, Record& record);
+  void examine(const Plan& plan, const Made& made, Record& record);
   /// F for a program with this seed: a range or a fraction means the training seed's, to others the ids are given.
   static std::string forget_as_seen_by(const Plan& plan, std::uint64_t program_seed);
   std::vector<std::string> commands(const Plan& plan) const;

@@ -11,12 +11,8 @@
 namespace nepenthe {
 
 double TrainingRate::seconds(const SisaWork& work) const {
-  double features = 0;
-  for (const ShardWork& shard : work.shards) {
-    for (const StageWork& stage : shard.stages) features += stage.skipped ? 0 : stage.samples;
-  }
-  return static_cast<double>(work.sample_passes()) / samples_per_second +
-         (features_per_second > 0 ? features / features_per_second : 0);
+  const double features = features_per_second > 0 ? static_cast<double>(work.stage_samples()) / features_per_second : 0;
+  return static_cast<double>(work.sample_passes()) / samples_per_second + features;
 }
 
 TrainingRate measure_training_rate(const TrainingConfig& config, const Dataset& dataset, Device& device,
