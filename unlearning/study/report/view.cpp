@@ -51,6 +51,19 @@ std::optional<double> mean_of(const MiaOutcome& outcome) {
   return outcome.mia ? std::optional(outcome.mia->mean) : std::nullopt;
 }
 
+std::optional<double> test_top1(const Examined& examined) {
+  const auto found = examined.sets.find("test");
+  return found == examined.sets.end() ? std::nullopt : finite(found->second.top1);
+}
+
+/// Of the shard with this number.
+Quantity of_shard(int shard, std::function<std::optional<double>(const Examined&)> quantity) {
+  return [who = fmt::format("shard {}", shard), quantity = std::move(quantity)](const Record& record) {
+    const auto found = std::ranges::find(record.shards, who, &Examined::who);
+    return found == record.shards.end() ? std::nullopt : quantity(*found);
+  };
+}
+
 }  // namespace
 
 std::string Group::label() const {
@@ -140,12 +153,15 @@ Quantity shards_mia() {
 Quantity shards_own_mia() {
   return of_shards([](const Examined& shard) { return mean_of(shard.own); });
 }
-Quantity shards_top1() {
-  return of_shards([](const Examined& shard) -> std::optional<double> {
-    const auto found = shard.sets.find("test");
-    return found == shard.sets.end() ? std::nullopt : finite(found->second.top1);
-  });
+Quantity shards_top1() { return of_shards(test_top1); }
+
+Quantity shard_mia(int shard) {
+  return of_shard(shard, [](const Examined& examined) { return mean_of(examined.attack); });
 }
+Quantity shard_own_mia(int shard) {
+  return of_shard(shard, [](const Examined& examined) { return mean_of(examined.own); });
+}
+Quantity shard_top1(int shard) { return of_shard(shard, test_top1); }
 
 std::vector<std::int64_t> passes_by_shard(const RequestMap& map, const std::vector<int>& epochs) {
   std::vector<std::int64_t> passes;

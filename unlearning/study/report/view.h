@@ -71,6 +71,10 @@ Quantity attack_seconds();
 Quantity shards_mia();
 Quantity shards_own_mia();
 Quantity shards_top1();
+/// The same of one shard; none where it takes no part.
+Quantity shard_mia(int shard);
+Quantity shard_own_mia(int shard);
+Quantity shard_top1(int shard);
 
 /// Sample passes of each shard's part of an unlearning: epochs times what is left, summed over the stages made again.
 std::vector<std::int64_t> passes_by_shard(const RequestMap& map, const std::vector<int>& epochs);
