@@ -24,7 +24,7 @@ install_packages() {
     { printf 'error: apt-get could not install: %s\n' "${missing[*]}" >&2; return 1; }
 }
 
-build_packages=(g++ cmake ninja-build libdnnl-dev ocl-icd-opencl-dev libfmt-dev nlohmann-json3-dev libcli11-dev libssl-dev
+build_packages=(g++ cmake ninja-build libfmt-dev nlohmann-json3-dev libcli11-dev libssl-dev
                 zlib1g-dev libminizip-dev libstb-dev)
 test_packages=(doctest-dev)
 # The sources are formatted by version 14, which not every release has; elsewhere that test is skipped.

@@ -12,19 +12,18 @@
 namespace nepenthe::kernels {
 
 class ThreadTeam;  // kernels/cpu/thread_team.h
-struct OneDnn;     // kernels/cpu/onednn.h: the library's engine, stream and primitives cached by shape
 
 inline constexpr int most_threads = 1024;
 
-/// A team of threads, an instruction set, scratch memory and oneDNN's primitives.
+/// A team of threads, an instruction set and scratch memory.
 ///
 /// Work is always cut into parts that depend on the shapes alone, and each part is computed by one thread, so that
 /// results have the same bits for any number of threads.
 class CpuExec {
  public:
   /// `threads` 0 takes all hardware threads. `isa` empty takes $NEPENTHE_ISA ("x86-64-v2" …) or else the best that
-  /// the processor has. Throws std::invalid_argument for threads outside [0, most_threads], an instruction set that
-  /// the processor lacks, or one that differs from an earlier CpuExec's (oneDNN fixes it once for the process).
+  /// the processor has. Throws std::invalid_argument for threads outside [0, most_threads] and for an instruction set
+  /// that the processor lacks.
   explicit CpuExec(int threads = 0, std::optional<Isa> isa = std::nullopt);
   ~CpuExec();
   CpuExec(CpuExec&&) noexcept;
@@ -45,8 +44,6 @@ class CpuExec {
   /// the largest request and stays.
   float* workspace(std::size_t floats);
 
-  OneDnn& onednn() { return *onednn_; }
-
  private:
   struct AlignedFree {
     void operator()(float* memory) const;
@@ -54,7 +51,6 @@ class CpuExec {
   int threads_;
   Isa isa_;
   std::unique_ptr<ThreadTeam> team_;
-  std::unique_ptr<OneDnn> onednn_;
   std::unique_ptr<float, AlignedFree> workspace_;
   std::size_t workspace_floats_ = 0;
 };

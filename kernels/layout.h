@@ -7,9 +7,8 @@ namespace nepenthe::kernels {
 
 /// An activation of logical shape (N, H, W, C) has element (n, h, w, c) at
 ///   ((n·(C/block) + c/block)·H·W + h·W + w)·block + c mod block.
-/// block = 1 is planar (NCHW), block = C is NHWC, 8 and 16 are oneDNN's blocked formats. On the CPU: lanes() where that
-/// divides the channels, else planar; always planar with x86-64-v2, for which oneDNN has no backward convolutions on
-/// blocks. On CUDA NHWC.
+/// block = 1 is planar (NCHW), block = C is NHWC. On the CPU lanes() where that divides the channels, so that a pixel
+/// of a channel block is a vector, else planar. On CUDA NHWC.
 int channel_block(const CpuExec& exec, int channels);
 inline int channel_block(const CudaExec&, int channels) { return channels; }
 

@@ -22,8 +22,8 @@ set(rooms engine/base kernels engine/formats engine models data unlearning unlea
           unlearning/methods unlearning/study unlearning/study/report tools)
 
 # Libraries with one home; all others are anyone's.
-set(libraries "oneapi|dnnl" "omp" "cuda|cudnn|cublas|nvtx" "openssl" "zlib|minizip" "CLI" "nlohmann" "stb")
-set(homes "kernels" "kernels" "kernels" "engine/base" "engine/formats" "tools"
+set(libraries "cuda|cudnn|cublas|nvtx" "openssl" "zlib|minizip" "CLI" "nlohmann" "stb")
+set(homes "kernels" "engine/base" "engine/formats" "tools"
           "engine/formats|engine|data|unlearning.*|tools" "engine/formats|tools")
 
 function(room_of path result)

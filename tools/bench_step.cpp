@@ -14,7 +14,7 @@
 #include "engine/prediction.h"
 #include "engine/step_profile.h"
 #include "engine/training.h"
-#include "kernels/libraries.h"
+#include "kernels/revision.h"
 #include "models/registry.h"
 #include "tools/common/made_up.h"
 #include "tools/common/options.h"
@@ -88,9 +88,7 @@ int main(int argc, char** argv) {
   return program.run(argc, argv, [&] {
     constexpr int classes = 100;
     Device& device = program.device();
-    auto* cpu = std::get_if<kernels::CpuExec>(&device.exec());
-    const std::string convolutions = cpu != nullptr ? kernels::onednn_convolutions(*cpu) : "cuDNN";
-    print("{}, {}\n", device.description(), convolutions);
+    print("{}\n", device.description());
     if (group == 0) group = device.waits_for_results() ? 100 : 1;
     ModelState state(device, make_architecture(model, classes));
     state.initialize({.seed = program.seed(), .purpose = purpose::initialization});
@@ -139,7 +137,6 @@ int main(int argc, char** argv) {
                                  {"peak_memory_bytes", peak},
                                  {"launches", launches},
                                  {"steps_in_a_group", group},
-                                 {"convolutions", convolutions},
                                  {"conv_algorithms_digest", digest(device.given_conv_algorithms())}};
   });
 }

@@ -12,7 +12,7 @@
 #include "engine/base/file.h"
 #include "engine/base/in_the_making.h"
 #include "engine/formats/json_fields.h"
-#include "kernels/libraries.h"
+#include "kernels/revision.h"
 #include "tools/common/options.h"
 #include "tools/common/output.h"
 #include "tools/common/program.h"
@@ -153,7 +153,7 @@ StudyRecord empty_study(const Options& options, const Dataset& dataset, Program&
           .classes = dataset.classes,
           .device = device.description(),
           .precision = program.result().at("precision").get<std::string>(),
-          .libraries = device.isa() ? fmt::format("oneDNN {}", kernels::onednn_version()) : "",
+          .libraries = device.isa() ? kernels::cpu_revision : "",
           .costs = estimate_costs(dataset.train.count(), planned_epochs, program.seed())};
 }
 

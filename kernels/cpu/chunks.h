@@ -31,6 +31,13 @@ inline Chunks chunks_of_images(int images) {
   return {static_cast<std::size_t>(images), size};
 }
 
+/// `count` things in at most `parts` parts of one size.
+inline Chunks at_most(int parts, int count) {
+  return {static_cast<std::size_t>(count), static_cast<std::size_t>((count + parts - 1) / parts)};
+}
+/// How many partial sums a gradient of filters is made of: work for as many threads.
+inline constexpr int most_partial_sums = 8;
+
 /// Flat arrays in parts of 64 KiB.
 inline Chunks parts_of_array(std::size_t count) { return {count, std::size_t{1} << 14}; }
 

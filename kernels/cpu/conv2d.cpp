@@ -1,179 +1,341 @@
+// 3 × 3 convolutions of stride 1 go by Winograd's algorithm; all others, a few percent of a residual network's work,
+// are products with patches: a patch holds what one output pixel depends on, kernel row by kernel row, kernel column by
+// kernel column, channel by channel, as the filters are.
 #include "kernels/conv2d.h"
 
 #include <algorithm>
-#include <stdexcept>
-
-#include <fmt/core.h>
-#include <omp.h>
 
 #include "kernels/cpu/chunks.h"
 #include "kernels/cpu/isa.h"
-#include "kernels/cpu/onednn.h"
+#include "kernels/cpu/layout.h"
+#include "kernels/cpu/product.h"
+#include "kernels/cpu/winograd.h"
 
 namespace nepenthe::kernels {
 namespace {
 
-Conv2dShape with_images(Conv2dShape shape, std::size_t images) {
-  shape.n = static_cast<int>(images);
-  return shape;
-}
+constexpr std::size_t round_up(std::size_t count, std::size_t to) { return (count + to - 1) / to * to; }
 
-/// One convolution over a batch: the chunks, the plan of the full ones and that of a smaller last one.
-struct Batch {
-  Chunks chunks;
-  ConvPlan* full;
-  ConvPlan* last;                           // == full if the last chunk is full too
-  std::size_t input_floats, output_floats;  // of one image
+/// A convolution as products over groups of pixels of one picture's output.
+struct Patches {
+  Conv2dShape shape;
+  Layout in, out;
+  std::size_t plane, pixels_in_group;  // of the output
+  std::size_t length, row;             // values of a patch, also in whole vectors
+  std::size_t out_row;                 // floats from one pixel's out channels to the next's, whole vectors
 
-  Batch(CpuExec& exec, ConvKind kind, const Conv2dShape& shape)
-      : chunks(chunks_of_images(shape.n)),
-        full(&exec.onednn().plan(exec, kind, with_images(shape, chunks.size))),
-        last(full),
-        input_floats(with_images(shape, 1).input().size()),
-        output_floats(with_images(shape, 1).output().size()) {
-    const auto rest = chunks.count % chunks.size;
-    if (rest != 0) last = &exec.onednn().plan(exec, kind, with_images(shape, rest));
-  }
+  Patches(const CpuExec& exec, const Conv2dShape& s)
+      : shape(s),
+        in(layout_of(exec, s.input())),
+        out(layout_of(exec, s.output())),
+        plane(std::size_t(s.out_h()) * s.out_w()),
+        pixels_in_group(std::min<std::size_t>(plane, 64)),
+        length(std::size_t(s.kernel) * s.kernel * s.c),
+        row(round_up(length, std::size_t(exec.lanes()))),
+        out_row(round_up(std::size_t(s.out_c), std::size_t(exec.lanes()))) {}
 
-  bool one_format() const { return full->weights == last->weights; }
-  ConvPlan& plan(int chunk) const { return chunk + 1 == chunks.parts() ? *last : *full; }
-  std::size_t scratchpad_floats() const { return std::max(full->scratchpad_floats, last->scratchpad_floats); }
+  Chunks groups() const { return {plane, pixels_in_group}; }
+  std::size_t patches_floats() const { return pixels_in_group * row; }
+  /// In a group's matrix of patches: between pixels and between values. Pixels of a planar picture lie side by side.
+  std::size_t pixel_step() const { return in.block == 1 ? 1 : row; }
+  std::size_t value_step() const { return in.block == 1 ? pixels_in_group : 1; }
+  std::size_t outputs_floats() const { return pixels_in_group * out_row; }
 };
 
-/// Runs `body`; oneDNN's errors become ones that say of what.
-template <class Body>
-void with_context(const char* what, const Conv2dShape& shape, Body&& body) {
-  check("conv2d", shape);
-  // The calling thread need not be the one that made the CpuExec; by our team alone work is divided.
-  omp_set_num_threads(1);
-  try {
-    body();
-  } catch (const dnnl::error& error) {
-    throw std::runtime_error(fmt::format("[conv2d] oneDNN in {}: {} (status {}); {}", what, error.message,
-                                         static_cast<int>(error.status), text(shape)));
-  }
-}
-
-void to_format(ConvPlan& plan, dnnl::stream& stream, const float* w, float* formatted) {
-  plan.plain.set_data_handle(const_cast<float*>(w));
-  plan.formatted.set_data_handle(formatted);
-  plan.reorder.execute(stream, plan.plain, plan.formatted);
-}
-
-/// Filters in the formats of both plans.
-struct FormattedWeights {
-  float* full;
-  float* last;
-
-  static std::size_t floats(const Batch& batch) {
-    return batch.full->weights_floats + (batch.one_format() ? 0 : batch.last->weights_floats);
-  }
-  FormattedWeights(CpuExec& exec, const Batch& batch, const float* w, float* memory) : full(memory), last(memory) {
-    dnnl::stream& stream = exec.onednn().streams[0];
-    to_format(*batch.full, stream, w, full);
-    if (!batch.one_format()) {
-      last = memory + batch.full->weights_floats;
-      to_format(*batch.last, stream, w, last);
+/// Calls visit(patch, at, inside) for every pixel of the group and kernel position: where in a patch its channels
+/// begin, and which pixel of the input they are of, if it is inside the picture.
+template <class Visit>
+NEPENTHE_INLINE void each_tap(const Patches& p, Range pixels, Visit&& visit) {
+  const Conv2dShape& s = p.shape;
+  for (std::size_t pixel = pixels.begin; pixel < pixels.end; ++pixel) {
+    const int y = static_cast<int>(pixel) / s.out_w() * s.stride - s.padding;
+    const int x = static_cast<int>(pixel) % s.out_w() * s.stride - s.padding;
+    std::size_t at = (pixel - pixels.begin) * p.row;
+    for (int r = 0; r < s.kernel; ++r) {
+      for (int column = 0; column < s.kernel; ++column, at += std::size_t(s.c)) {
+        const bool inside = y + r >= 0 && y + r < s.h && x + column >= 0 && x + column < s.w;
+        visit(at, inside ? std::size_t(y + r) * s.w + std::size_t(x + column) : 0, inside);
+      }
     }
   }
-  const float* of(const Batch& batch, int chunk) const { return chunk + 1 == batch.chunks.parts() ? last : full; }
-};
+}
 
-/// sum (count) = terms (parts, stride)[0] + terms[1] + …, in this order.
+/// Of picture n in channel blocks.
 template <int W>
-NEPENTHE_INLINE void sum_in_order(std::size_t count, float* sum, const float* terms, int parts, std::size_t stride) {
-  each<W>(
-      count, [&](auto width, std::size_t i, auto) __attribute__((always_inline)) {
-        auto total = load<width>(terms + i);
-        for (int part = 1; part < parts; ++part) total += load<width>(terms + stride * std::size_t(part) + i);
-        store<width>(sum + i, total);
+NEPENTHE_INLINE void read_blocked_patches(const Patches& p, const float* x, int n, Range pixels, float* patches) {
+  typedef typename Lanes<W>::type Vector;
+  const float* picture = x + p.in.offset(n, 0);
+  each_tap(
+      p, pixels, [&](std::size_t patch, std::size_t at, bool inside) __attribute__((always_inline)) {
+        for (int block = 0; block < p.in.blocks; ++block) {
+          const float* from = picture + std::size_t(block) * p.in.run + at * W;
+          store<W>(patches + patch + std::size_t(block) * W, inside ? load<W>(from) : Vector{});
+        }
       });
+}
+
+/// Of picture n in planes, row of outputs by row of outputs.
+NEPENTHE_INLINE void read_planar_patches(const Patches& p, const float* x, int n, Range pixels, float* patches) {
+  const Conv2dShape& s = p.shape;
+  const auto width = static_cast<std::size_t>(s.out_w());
+  for (std::size_t value = 0; value < p.length; ++value) {
+    const int c = static_cast<int>(value) % s.c, tap = static_cast<int>(value) / s.c;
+    const float* plane = x + p.in.offset(n, c);
+    float* to = patches + value * p.value_step();
+    for (std::size_t pixel = pixels.begin; pixel < pixels.end;) {
+      const int y = static_cast<int>(pixel / width) * s.stride - s.padding + tap / s.kernel;
+      const float* row = plane + std::ptrdiff_t{y} * s.w;
+      const std::size_t end = std::min(pixels.end, (pixel / width + 1) * width);
+      int column = static_cast<int>(pixel % width) * s.stride - s.padding + tap % s.kernel;
+      for (; pixel < end; ++pixel, column += s.stride) {
+        *to++ = y >= 0 && y < s.h && column >= 0 && column < s.w ? row[column] : 0;
+      }
+    }
+  }
+}
+
+/// The group's matrix of patches.
+template <int W>
+NEPENTHE_INLINE void read_patches(const Patches& p, const float* x, int n, Range pixels, float* patches) {
+  if (p.in.block == 1) {
+    read_planar_patches(p, x, n, pixels, patches);
+  } else {
+    read_blocked_patches<W>(p, x, n, pixels, patches);
+  }
+}
+
+/// Adds the patches' gradients to the picture's.
+template <int W>
+NEPENTHE_INLINE void add_patches(const Patches& p, float* dx, int n, Range pixels, const float* patches) {
+  float* picture = dx + p.in.offset(n, 0);
+  each_tap(
+      p, pixels, [&](std::size_t patch, std::size_t at, bool inside) __attribute__((always_inline)) {
+        if (!inside) return;
+        for (int block = 0; block < p.in.blocks; ++block) {
+          float* to = picture + std::size_t(block) * p.in.run + at * p.in.block;
+          const float* from = patches + patch + std::size_t(block) * p.in.block;
+          if (p.in.block == 1) {
+            *to += *from;
+          } else {
+            store<W>(to, load<W>(to) + load<W>(from));
+          }
+        }
+      });
+}
+
+/// Calls move(at in the layout, at in rows, width) for every vector or float of the group's out channels.
+template <int W, class Move>
+NEPENTHE_INLINE void each_output(const Patches& p, int n, Range pixels, Move&& move) {
+  for (int block = 0; block < p.out.blocks; ++block) {
+    const std::size_t plane = p.out.offset(n, block);
+    for (std::size_t pixel = pixels.begin; pixel < pixels.end; ++pixel) {
+      const std::size_t row = (pixel - pixels.begin) * p.out_row + std::size_t(block) * p.out.block;
+      if (p.out.block == 1) {
+        move(plane + pixel, row, Width<1>());
+      } else {
+        move(plane + pixel * W, row, Width<W>());
+      }
+    }
+  }
+}
+
+/// rows (pixels, out_row) of the gradients of picture n's outputs.
+template <int W>
+NEPENTHE_INLINE void read_outputs(const Patches& p, const float* dy, int n, Range pixels, float* rows) {
+  for (std::size_t i = 0; i < pixels.end - pixels.begin; ++i) {
+    std::fill(rows + i * p.out_row + p.shape.out_c, rows + (i + 1) * p.out_row, 0.0f);
+  }
+  each_output<W>(
+      p, n, pixels, [&](std::size_t at, std::size_t row, auto width) __attribute__((always_inline)) {
+        store<width>(rows + row, load<width>(dy + at));
+      });
+}
+
+/// One picture. filters: vector by vector of out channels, (length) vectors each.
+template <int W>
+NEPENTHE_INLINE void forward_picture(const Patches* patches, int n, float* y, const float* x, const float* filters,
+                                     float* scratch) {
+  const Patches& p = *patches;
+  float* rows = scratch + p.patches_floats();
+  const Chunks groups = p.groups();
+  for (int group = 0; group < groups.parts(); ++group) {
+    const Range pixels = groups[group];
+    read_patches<W>(p, x, n, pixels, scratch);
+    multiply<W>({.rows = pixels.size(),
+                 .depth = static_cast<int>(p.length),
+                 .vectors = static_cast<int>(p.out_row) / W,
+                 .c = rows,
+                 .c_row = p.out_row,
+                 .c_vector = W,
+                 .a = scratch,
+                 .a_row = p.pixel_step(),
+                 .a_step = p.value_step(),
+                 .b = filters,
+                 .b_step = W,
+                 .b_vector = p.length * W});
+    each_output<W>(
+        p, n, pixels, [&](std::size_t at, std::size_t row, auto width) __attribute__((always_inline)) {
+          store<width>(y + at, load<width>(rows + row));
+        });
+  }
+}
+
+/// One picture. filters: vector by vector of a patch, (out channels) vectors each.
+template <int W>
+NEPENTHE_INLINE void backward_data_picture(const Patches* patches, int n, float* dx, bool adds, const float* dy,
+                                           const float* filters, float* scratch) {
+  const Patches& p = *patches;
+  float* rows = scratch + p.patches_floats();
+  if (!adds) std::fill(dx + p.in.offset(n, 0), dx + p.in.offset(n + 1, 0), 0.0f);
+  const Chunks groups = p.groups();
+  for (int group = 0; group < groups.parts(); ++group) {
+    const Range pixels = groups[group];
+    read_outputs<W>(p, dy, n, pixels, rows);
+    multiply<W>({.rows = pixels.size(),
+                 .depth = p.shape.out_c,
+                 .vectors = static_cast<int>(p.row) / W,
+                 .c = scratch,
+                 .c_row = p.row,
+                 .c_vector = W,
+                 .a = rows,
+                 .a_row = p.out_row,
+                 .a_step = 1,
+                 .b = filters,
+                 .b_step = W,
+                 .b_vector = std::size_t(p.shape.out_c) * W});
+    add_patches<W>(p, dx, n, pixels, scratch);
+  }
+}
+
+/// sums (length, out_row) of a chunk of pictures.
+template <int W>
+NEPENTHE_INLINE void backward_weights_pictures(const Patches* patches, Range pictures, float* sums, const float* dy,
+                                               const float* x, float* scratch) {
+  const Patches& p = *patches;
+  float* rows = scratch + p.patches_floats();
+  const Chunks groups = p.groups();
+  for (std::size_t n = pictures.begin; n < pictures.end; ++n) {
+    for (int group = 0; group < groups.parts(); ++group) {
+      const Range pixels = groups[group];
+      read_patches<W>(p, x, static_cast<int>(n), pixels, scratch);
+      read_outputs<W>(p, dy, static_cast<int>(n), pixels, rows);
+      multiply<W>({.rows = static_cast<int>(p.length),
+                   .depth = pixels.size(),
+                   .vectors = static_cast<int>(p.out_row) / W,
+                   .c = sums,
+                   .c_row = p.out_row,
+                   .c_vector = W,
+                   .a = scratch,
+                   .a_row = p.value_step(),
+                   .a_step = p.pixel_step(),
+                   .b = rows,
+                   .b_step = p.out_row,
+                   .b_vector = W,
+                   .adds = n > pictures.begin || group > 0});
+    }
+  }
+}
+
+/// to: vector by vector of `wide`, `deep` vectors each; element (d, i) of w is at d·deep_step + i·wide_step. What lies
+/// past the end is 0.
+template <int W>
+NEPENTHE_INLINE void pack(std::size_t vector, std::size_t wide, std::size_t wide_step, std::size_t deep,
+                          std::size_t deep_step, const float* w, float* to) {
+  const std::size_t first = vector * W;
+  to += vector * deep * W;
+  for (std::size_t d = 0; d < deep; ++d) {
+    for (std::size_t lane = 0; lane < W; ++lane) {
+      to[d * W + lane] = first + lane < wide ? w[d * deep_step + (first + lane) * wide_step] : 0;
+    }
+  }
+}
+
+void pack(CpuExec& exec, std::size_t wide, std::size_t wide_step, std::size_t deep, std::size_t deep_step,
+          const float* w, float* to) {
+  const auto lanes = static_cast<std::size_t>(exec.lanes());
+  exec.parallel(static_cast<int>((wide + lanes - 1) / lanes), [&](int vector, int) {
+    on_isa<pack<16>, pack<8>>(exec.isa(), std::size_t(vector), wide, wide_step, deep, deep_step, w, to);
+  });
+}
+
+/// dw (K, R, S, C) of a vector of out channels [+]= the chunks' sums, in order.
+template <int W>
+NEPENTHE_INLINE void deliver(const Patches* patches, int vector, int chunks, bool adds, float* dw, const float* sums) {
+  const Patches& p = *patches;
+  const int channels = std::min(W, p.shape.out_c - vector * W);
+  for (std::size_t value = 0; value < p.length; ++value) {
+    const float* from = sums + value * p.out_row + std::size_t(vector) * W;
+    auto sum = load<W>(from);
+    for (int chunk = 1; chunk < chunks; ++chunk) sum += load<W>(from + std::size_t(chunk) * p.length * p.out_row);
+    for (int lane = 0; lane < channels; ++lane) {
+      float& to = dw[(std::size_t(vector) * W + lane) * p.length + value];
+      to = adds ? to + sum[lane] : sum[lane];
+    }
+  }
+}
+
+void patches_forward(CpuExec& exec, const Conv2dShape& s, float* y, const float* x, const float* w) {
+  const Patches p(exec, s);
+  const std::size_t own = p.patches_floats() + p.outputs_floats(), filters_floats = p.out_row * p.length;
+  float* filters = exec.workspace(filters_floats + own * std::size_t(exec.threads()));
+  pack(exec, std::size_t(s.out_c), p.length, p.length, 1, w, filters);
+  exec.parallel(s.n, [&](int n, int thread) {
+    on_isa<forward_picture<16>, forward_picture<8>>(exec.isa(), &p, n, y, x, static_cast<const float*>(filters),
+                                                    filters + filters_floats + own * std::size_t(thread));
+  });
+}
+
+void patches_backward_data(CpuExec& exec, const Conv2dShape& s, float* dx, Accumulate accumulate, const float* dy,
+                           const float* w) {
+  const Patches p(exec, s);
+  const std::size_t own = p.patches_floats() + p.outputs_floats(), filters_floats = p.row * std::size_t(s.out_c);
+  float* filters = exec.workspace(filters_floats + own * std::size_t(exec.threads()));
+  pack(exec, p.length, 1, std::size_t(s.out_c), p.length, w, filters);
+  exec.parallel(s.n, [&](int n, int thread) {
+    on_isa<backward_data_picture<16>, backward_data_picture<8>>(exec.isa(), &p, n, dx, accumulate == Accumulate::add,
+                                                                dy, static_cast<const float*>(filters),
+                                                                filters + filters_floats + own * std::size_t(thread));
+  });
+}
+
+void patches_backward_weights(CpuExec& exec, const Conv2dShape& s, float* dw, Accumulate accumulate, const float* dy,
+                              const float* x) {
+  const Patches p(exec, s);
+  const Chunks chunks = at_most(most_partial_sums, s.n);
+  const std::size_t own = p.patches_floats() + p.outputs_floats(), sums = p.length * p.out_row;
+  float* partial = exec.workspace(sums * std::size_t(chunks.parts()) + own * std::size_t(exec.threads()));
+  float* memory = partial + sums * std::size_t(chunks.parts());
+  exec.parallel(chunks.parts(), [&](int chunk, int thread) {
+    on_isa<backward_weights_pictures<16>, backward_weights_pictures<8>>(
+        exec.isa(), &p, chunks[chunk], partial + sums * std::size_t(chunk), dy, x, memory + own * std::size_t(thread));
+  });
+  exec.parallel(static_cast<int>(p.out_row) / exec.lanes(), [&](int vector, int) {
+    on_isa<deliver<16>, deliver<8>>(exec.isa(), &p, vector, chunks.parts(), accumulate == Accumulate::add, dw,
+                                    static_cast<const float*>(partial));
+  });
 }
 
 }  // namespace
 
 template <class T>
 void conv2d_forward(CpuExec& exec, const Conv2dForward<T>& o) {
-  const Conv2dShape& shape = o.shape;
-  with_context("conv2d_forward", shape, [&] {
-    const Batch batch(exec, ConvKind::forward, shape);
-    const std::size_t weights_floats = FormattedWeights::floats(batch), scratch = batch.scratchpad_floats();
-    float* memory = exec.workspace(weights_floats + scratch * std::size_t(exec.threads()));
-    const FormattedWeights weights(exec, batch, o.w, memory);
-    exec.parallel(batch.chunks.parts(), [&](int chunk, int thread) {
-      const std::size_t n = batch.chunks[chunk].begin;
-      batch.plan(chunk).execute(ConvKind::forward, exec.onednn().streams[std::size_t(thread)], thread,
-                                o.x + n * batch.input_floats, weights.of(batch, chunk), o.y + n * batch.output_floats,
-                                memory + weights_floats + scratch * std::size_t(thread));
-    });
-  });
+  check("conv2d", o.shape);
+  const auto forward = suits_winograd(exec, o.shape) ? winograd_forward : patches_forward;
+  forward(exec, o.shape, o.y, o.x, o.w);
 }
 
 template <class T>
 void conv2d_backward_data(CpuExec& exec, const Conv2dBackwardData<T>& o) {
-  const Conv2dShape& shape = o.shape;
-  with_context("conv2d_backward_data", shape, [&] {
-    const Batch batch(exec, ConvKind::backward_data, shape);
-    const std::size_t weights_floats = FormattedWeights::floats(batch), scratch = batch.scratchpad_floats();
-    const bool adds = o.accumulate == Accumulate::add;
-    const std::size_t chunk_floats = adds ? (batch.chunks.size * batch.input_floats + 15) / 16 * 16 : 0;
-    float* memory = exec.workspace(weights_floats + (scratch + chunk_floats) * std::size_t(exec.threads()));
-    const FormattedWeights weights(exec, batch, o.w, memory);
-    exec.parallel(batch.chunks.parts(), [&](int chunk, int thread) {
-      const Range images = batch.chunks[chunk];
-      float* own = memory + weights_floats + (scratch + chunk_floats) * std::size_t(thread);
-      float* to = o.dx + images.begin * batch.input_floats;
-      float* result = adds ? own + scratch : to;
-      batch.plan(chunk).execute(ConvKind::backward_data, exec.onednn().streams[std::size_t(thread)], thread, result,
-                                weights.of(batch, chunk), o.dy + images.begin * batch.output_floats, own);
-      if (adds) {  // at once, while it is in the cache
-        on_isa<add_to<16>, add_to<8>>(exec.isa(), (images.end - images.begin) * batch.input_floats, to, result);
-      }
-    });
-  });
+  check("conv2d", o.shape);
+  const auto backward = suits_winograd(exec, o.shape) ? winograd_backward_data : patches_backward_data;
+  backward(exec, o.shape, o.dx, o.accumulate, o.dy, o.w);
 }
 
 template <class T>
 void conv2d_backward_weights(CpuExec& exec, const Conv2dBackwardWeights<T>& o) {
-  const Conv2dShape& shape = o.shape;
-  with_context("conv2d_backward_weights", shape, [&] {
-    const Batch batch(exec, ConvKind::backward_weights, shape);
-    const std::size_t stride = std::max(batch.full->weights_floats, batch.last->weights_floats);
-    const std::size_t scratch = batch.scratchpad_floats();
-    const int chunks = batch.chunks.parts();
-    // A partial gradient for each chunk, their sum, and that as (K, R, S, C); then the threads' scratch memory.
-    const std::size_t plain_floats = (shape.weights() + 15) / 16 * 16;
-    float* partial =
-        exec.workspace(stride * std::size_t(chunks + 1) + plain_floats + scratch * std::size_t(exec.threads()));
-    float* sum = partial + stride * std::size_t(chunks);
-    float* plain = sum + stride;
-    float* scratchpads = plain + plain_floats;
-    exec.parallel(chunks, [&](int chunk, int thread) {
-      const std::size_t n = batch.chunks[chunk].begin;
-      batch.plan(chunk).execute(ConvKind::backward_weights, exec.onednn().streams[std::size_t(thread)], thread,
-                                o.x + n * batch.input_floats, partial + stride * std::size_t(chunk),
-                                o.dy + n * batch.output_floats, scratchpads + scratch * std::size_t(thread));
-    });
-
-    // The chunks of one format are summed in it; a last one in another format is added after the reorder.
-    const bool one_format = batch.one_format();
-    const int alike = one_format ? chunks : chunks - 1;
-    const Chunks parts = parts_of_array(batch.full->weights_floats);
-    exec.parallel(parts.parts(), [&](int part, int) {
-      const Range range = parts[part];
-      on_isa<sum_in_order<16>, sum_in_order<8>>(exec.isa(), range.end - range.begin, sum + range.begin,
-                                                partial + range.begin, alike, stride);
-    });
-    const auto deliver = [&](ConvPlan& plan, float* formatted, bool adds) {
-      float* to = adds ? plain : o.dw;
-      plan.formatted.set_data_handle(formatted);
-      plan.plain.set_data_handle(to);
-      plan.reorder.execute(exec.onednn().streams[0], plan.formatted, plan.plain);
-      if (adds) on_isa<add_to<16>, add_to<8>>(exec.isa(), shape.weights(), o.dw, plain);
-    };
-    deliver(*batch.full, sum, o.accumulate == Accumulate::add);
-    if (!one_format) deliver(*batch.last, partial + stride * std::size_t(chunks - 1), true);
-  });
+  check("conv2d", o.shape);
+  const auto backward = suits_winograd(exec, o.shape) ? winograd_backward_weights : patches_backward_weights;
+  backward(exec, o.shape, o.dw, o.accumulate, o.dy, o.x);
 }
 
 template void conv2d_forward(CpuExec&, const Conv2dForward<float>&);

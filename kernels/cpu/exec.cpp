@@ -1,17 +1,16 @@
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
-#include <mutex>
 #include <new>
 #include <stdexcept>
+#include <thread>
 
 #include <cpuid.h>
 #include <fmt/core.h>
-#include <omp.h>
 #include <sched.h>
 #include <sys/mman.h>
 
 #include "kernels/conv_algorithms.h"
-#include "kernels/cpu/onednn.h"
 #include "kernels/cpu/thread_team.h"
 #include "kernels/cpu_exec.h"
 #include "kernels/layout.h"
@@ -24,26 +23,6 @@ Isa best_isa() {
   return has(Isa::v3) ? Isa::v3 : Isa::v2;
 }
 
-/// Holds oneDNN to the instruction set, once for the process. AVX-512's extensions are left out with x86-64-v4, so that
-/// machines of that level agree as far as they can.
-void fix_isa_of_process(Isa isa) {
-  static std::mutex mutex;
-  static std::optional<Isa> fixed;
-  const std::lock_guard lock(mutex);
-  if (fixed == isa) return;
-  if (fixed) {
-    throw std::invalid_argument(
-        fmt::format("[exec] {} is asked for, but this process already computes with {}", name(isa), name(*fixed)));
-  }
-  const dnnl::cpu_isa cap = isa == Isa::v4   ? dnnl::cpu_isa::avx512_core
-                            : isa == Isa::v3 ? dnnl::cpu_isa::avx2
-                                             : dnnl::cpu_isa::sse41;
-  if (dnnl::set_max_cpu_isa(cap) != dnnl::status::success) {
-    throw std::runtime_error("[exec] oneDNN has been used before the first CpuExec: its instruction set is fixed");
-  }
-  fixed = isa;
-}
-
 /// What clang's __builtin_cpu_supports lacks of x86-64-v3; it knows the levels by name from version 18 on only.
 bool has_f16c_lzcnt_movbe() {
   unsigned a = 0, b = 0, c = 0, d = 0, extended = 0;
@@ -54,7 +33,7 @@ bool has_f16c_lzcnt_movbe() {
 int usable_processors() {
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof(set), &set) == 0) return CPU_COUNT(&set);
-  return omp_get_num_procs();
+  return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
 }
 
 std::string processor_name() {
@@ -107,11 +86,7 @@ std::optional<Isa> isa_asked_for() {
       fmt::format("[exec] NEPENTHE_ISA is \"{}\": x86-64-v2, x86-64-v3 or x86-64-v4 is needed", text));
 }
 
-int channel_block(const CpuExec& exec, int channels) {
-  // oneDNN has no backward convolutions for blocks with SSE 4.1 (only its slow reference); planar ones are products.
-  if (exec.isa() == Isa::v2) return 1;
-  return channels % exec.lanes() == 0 ? exec.lanes() : 1;
-}
+int channel_block(const CpuExec& exec, int channels) { return channels % exec.lanes() == 0 ? exec.lanes() : 1; }
 
 const ConvAlgorithms& conv_algorithms(const CpuExec&) {
   static const ConvAlgorithms none;
@@ -127,10 +102,7 @@ CpuExec::CpuExec(int threads, std::optional<Isa> isa)
   if (!has(isa_)) {
     throw std::invalid_argument(fmt::format("[exec] this processor lacks {}; it has {}", name(isa_), name(best_isa())));
   }
-  fix_isa_of_process(isa_);
-  omp_set_num_threads(1);  // oneDNN never divides work by itself
   team_ = std::make_unique<ThreadTeam>(threads_);
-  onednn_ = std::make_unique<OneDnn>(threads_);
 }
 
 CpuExec::~CpuExec() = default;

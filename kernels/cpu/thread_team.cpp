@@ -2,7 +2,6 @@
 
 #include <fmt/core.h>
 #include <immintrin.h>
-#include <omp.h>
 
 #include <stdexcept>
 #include <utility>
@@ -78,7 +77,6 @@ std::uint32_t ThreadTeam::work_off(int thread) {
 }
 
 void ThreadTeam::work(int thread) {
-  omp_set_num_threads(1);  // oneDNN takes its number of threads from OpenMP, thread by thread
   for (;;) {
     const std::uint32_t seen = work_off(thread);
     if (ending_) return;  // looked at after todo_: whoever has seen the destructor's todo_ sees its ending_ too

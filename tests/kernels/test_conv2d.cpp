@@ -4,9 +4,7 @@
 
 #include "backends.h"
 #include "kernels/conv_algorithms.h"
-#include "kernels/cpu/chunks.h"
-#include "kernels/cpu/onednn.h"
-#include "kernels/libraries.h"
+#include "kernels/cpu/winograd.h"
 #include "reference/conv2d.h"
 #include "tests/cases/conv2d.h"
 
@@ -17,19 +15,13 @@ using kernels::Conv2dBackwardData;
 using kernels::Conv2dBackwardWeights;
 using kernels::Conv2dForward;
 using kernels::Conv2dShape;
-using kernels::ConvKind;
 
-/// For results stored as activations, or as fp32 in the case of weight gradients. Whether oneDNN computes this shape by
-/// Winograd's algorithm, so that another tolerance holds, it says itself.
+/// For results stored as activations, or as fp32 in the case of weight gradients.
 template <class Exec, class T>
-double tolerance(const Backend<Exec, T>& backend, const Conv2dShape& shape, ConvKind kind, Accumulate accumulate,
+double tolerance(const Backend<Exec, T>& backend, const Conv2dShape& shape, Accumulate accumulate,
                  std::size_t elements) {
   if constexpr (backend.on_cpu) {
-    CpuExec& exec = exec_with(1);
-    Conv2dShape chunk = shape;
-    chunk.n = static_cast<int>(kernels::chunks_of_images(shape.n).size);
-    const std::string& name = exec.onednn().plan(exec, kind, chunk).implementation;
-    return name.find("wino") == std::string::npos ? fp32_tolerance : winograd_tolerance;
+    return kernels::suits_winograd(exec_with(1), shape) ? winograd_tolerance : fp32_tolerance;
   }
   if (backend.precision == Precision::tf32) return tf32_tolerance;
   // Weight gradients too, though fp32, may have been written as bf16 by the library; and a convolution and its sum with
@@ -48,7 +40,7 @@ void check_forward(const Backend& backend, const Conv2dShape& s) {
     return Outputs{run.plain(s.output(), out)};
   })[0];
   const double error = relative_error(y, reference::conv2d_forward(s, widened(x), widened(w)));
-  CHECK(error <= tolerance(backend, s, ConvKind::forward, Accumulate::assign, y.size()));
+  CHECK(error <= tolerance(backend, s, Accumulate::assign, y.size()));
 }
 
 template <class Backend>
@@ -66,8 +58,7 @@ void check_backward_data(const Backend& backend, const Conv2dShape& s, Accumulat
     return Outputs{run.plain(s.input(), out)};
   })[0];
   const auto expected = reference::conv2d_backward_data(s, widened(dy), widened(w));
-  CHECK(relative_error(dx, after(accumulate, expected, start)) <=
-        tolerance(backend, s, ConvKind::backward_data, accumulate, dx.size()));
+  CHECK(relative_error(dx, after(accumulate, expected, start)) <= tolerance(backend, s, accumulate, dx.size()));
 }
 
 template <class Backend>
@@ -85,8 +76,7 @@ void check_backward_weights(const Backend& backend, const Conv2dShape& s, Accumu
     return Outputs{out.host()};
   })[0];
   const auto expected = reference::conv2d_backward_weights(s, widened(dy), widened(x));
-  CHECK(relative_error(dw, after(accumulate, expected, start)) <=
-        tolerance(backend, s, ConvKind::backward_weights, accumulate, dw.size()));
+  CHECK(relative_error(dw, after(accumulate, expected, start)) <= tolerance(backend, s, accumulate, dw.size()));
 }
 
 TEST_CASE("conv2d: the reference's backward is the complex step of its forward") {
@@ -185,39 +175,6 @@ TEST_CASE("conv2d: engines are recorded, and those of a record are taken") {
   wrong.begin()->second.index = 1 << 20;
   kernels::use_conv_algorithms(misled, wrong);
   CHECK_THROWS_AS(convolved(misled), std::runtime_error);
-}
-
-TEST_CASE("conv2d: whether oneDNN offers Winograd's algorithm is told as its primitives have it" *
-          doctest::skip(emulated)) {
-  CpuExec& exec = exec_with(1);
-  bool winograd = false;
-  for (const Conv2dShape& s : cases::of_network(cases::conv2d, 8)) {
-    winograd =
-        winograd || exec.onednn().plan(exec, ConvKind::forward, s).implementation.find("wino") != std::string::npos;
-  }
-  const std::string told = kernels::onednn_convolutions(exec);
-  CAPTURE(told);
-  CHECK(told.starts_with("oneDNN " + kernels::onednn_version() + ": direct convolutions"));
-  CHECK(told.ends_with("and Winograd's") == winograd);
-  CHECK(told.ends_with("; Winograd's algorithm is not offered") == (exec.isa() == kernels::Isa::v4 && !winograd));
-}
-
-TEST_CASE("conv2d: the shapes of residual networks run on generated code, whole chunks and rests" *
-          doctest::skip(emulated)) {
-  CpuExec& exec = exec_with(1);
-  if (exec.isa() == kernels::Isa::v2) return;
-  for (const int n : {1, 2, 8, 16}) {
-    for (const Conv2dShape& s : cases::of_network(cases::conv2d, n)) {
-      for (const auto kind : {ConvKind::forward, ConvKind::backward_data, ConvKind::backward_weights}) {
-        if (s.c == 3 && kind == ConvKind::backward_data) continue;  // no one asks for it
-        const std::string& name = exec.onednn().plan(exec, kind, s).implementation;
-        CAPTURE(text(s));
-        CAPTURE(static_cast<int>(kind));
-        CAPTURE(name);
-        CHECK(name.starts_with("jit"));
-      }
-    }
-  }
 }
 
 }  // namespace

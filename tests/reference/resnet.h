@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "reference/batch_norm.h"
@@ -44,6 +45,18 @@ inline void add_scaled(std::size_t count, double* __restrict y, double factor, c
   for (std::size_t i = 0; i < count; ++i) y[i] += factor * x[i];
 }
 
+/// body(i) for i in [0, count), on all processors.
+template <class Body>
+void in_parallel(int count, const Body& body) {
+  const int threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  std::vector<std::jthread> team;
+  for (int thread = 0; thread < threads; ++thread) {
+    team.emplace_back([=, &body] {
+      for (int i = thread; i < count; i += threads) body(i);
+    });
+  }
+}
+
 inline Vector conv2d_forward(const kernels::Conv2dShape& s, const Vector& x, const Vector& w) {
   const std::size_t in = s.c, out = s.out_c, taps = std::size_t(s.kernel) * s.kernel;
   Vector turned(w.size());  // (R, S, C, K)
@@ -51,22 +64,20 @@ inline Vector conv2d_forward(const kernels::Conv2dShape& s, const Vector& x, con
     for (std::size_t i = 0; i < taps * in; ++i) turned[i * out + k] = w[k * taps * in + i];
   }
   Vector y(s.output().size());
-#pragma omp parallel for schedule(static)
-  for (int row = 0; row < s.n * s.out_h(); ++row) {
+  in_parallel(s.n * s.out_h(), [&](int row) {
     taps_of_row(s, row / s.out_h(), row % s.out_h(), [&](std::size_t from, std::size_t to, std::size_t tap) {
       for (std::size_t c = 0; c < in; ++c) {
         add_scaled(out, &y[to * out], x[from * in + c], &turned[(tap * in + c) * out]);
       }
     });
-  }
+  });
   return y;
 }
 
 inline Vector conv2d_backward_data(const kernels::Conv2dShape& s, const Vector& dy, const Vector& w) {
   const std::size_t in = s.c, out = s.out_c, taps = std::size_t(s.kernel) * s.kernel;
   Vector dx(s.input().size());
-#pragma omp parallel for schedule(static)
-  for (int n = 0; n < s.n; ++n) {
+  in_parallel(s.n, [&](int n) {
     for (int p = 0; p < s.out_h(); ++p) {
       taps_of_row(s, n, p, [&](std::size_t to, std::size_t from, std::size_t tap) {
         for (std::size_t k = 0; k < out; ++k) {
@@ -74,21 +85,20 @@ inline Vector conv2d_backward_data(const kernels::Conv2dShape& s, const Vector& 
         }
       });
     }
-  }
+  });
   return dx;
 }
 
 inline Vector conv2d_backward_weights(const kernels::Conv2dShape& s, const Vector& dy, const Vector& x) {
   const std::size_t in = s.c, out = s.out_c, taps = std::size_t(s.kernel) * s.kernel;
   Vector dw(s.weights());
-#pragma omp parallel for schedule(static)
-  for (int k = 0; k < s.out_c; ++k) {
+  in_parallel(s.out_c, [&](int k) {
     for (int row = 0; row < s.n * s.out_h(); ++row) {
       taps_of_row(s, row / s.out_h(), row % s.out_h(), [&](std::size_t from, std::size_t at_y, std::size_t tap) {
         add_scaled(in, &dw[(std::size_t(k) * taps + tap) * in], dy[at_y * out + std::size_t(k)], &x[from * in]);
       });
     }
-  }
+  });
   return dw;
 }
 

@@ -13,7 +13,7 @@
 #include "engine/base/file.h"
 #include "engine/formats/sealed_json.h"
 #include "engine/formats/torch_checkpoint.h"
-#include "kernels/libraries.h"
+#include "kernels/revision.h"
 #include "tools/programs.h"
 #include "unlearning/provenance/journal.h"
 
@@ -110,16 +110,16 @@ void check_refused(const std::string& command, std::initializer_list<const char*
   CHECK(files_of(world().root) == before);
 }
 
-/// Has every line of a journal, or a sealed file, tell of another oneDNN.
-Json with_other_onednn(Json json) {
-  if (json.contains("libraries")) json["libraries"]["oneDNN"] = "1.2.3";
+/// Has every line of a journal, or a sealed file, tell of other kernels, as older ones do.
+Json with_other_kernels(Json json) {
+  if (json.erase("kernels") > 0) json["libraries"]["oneDNN"] = "1.2.3";
   json.erase("digest");
   return json;
 }
 void forge_journal(const fs::path& path) {
   std::string text, before = sha256_hex("");
   for (const Json& entry : read_journal(path).entries) {
-    Json line = with_other_onednn(entry);
+    Json line = with_other_kernels(entry);
     seal(line, before);
     before = line.at("digest");
     text += line.dump() + "\n";
@@ -323,7 +323,7 @@ TEST_CASE("class names that were edited are refused, of runs and of single model
   fs::remove_all(world().root / "renamed");
 }
 
-TEST_CASE("going on with another oneDNN is said, in the result, and in the journal") {
+TEST_CASE("going on with other kernels is said, in the result, and in the journal") {
   const fs::path run = world().root / "other";
   fs::copy(world().root / "run", run, fs::copy_options::recursive);
   forge_journal(run / "manifest.jsonl");
@@ -334,14 +334,14 @@ TEST_CASE("going on with another oneDNN is said, in the result, and in the journ
   bool told = false;
   for (const Json& entry : read_journal(run / "manifest.jsonl").entries) {
     told = told || (entry.at("event") == "training" && entry.contains("unlike") &&
-                    entry.at("unlike").at("oneDNN") == Json::array({"1.2.3"}) &&
-                    entry.at("libraries").at("oneDNN") == kernels::onednn_version());
+                    entry.at("unlike").at("kernels") == Json::array({"oneDNN 1.2.3"}) &&
+                    entry.at("kernels") == kernels::cpu_revision);
   }
   CHECK(told);
-  CHECK(world().json("result.json").at("run").at("oneDNN") == Json::array({"1.2.3", kernels::onednn_version()}));
+  CHECK(world().json("result.json").at("run").at("kernels") == Json::array({kernels::cpu_revision, "oneDNN 1.2.3"}));
   // One that stays with its own has nothing to say.
   CHECK_FALSE(says(world().run("eval_model --run run --json result.json"), "oneDNN"));
-  CHECK(world().json("result.json").at("run").at("oneDNN") == Json::array({kernels::onednn_version()}));
+  CHECK(world().json("result.json").at("run").at("kernels") == Json::array({kernels::cpu_revision}));
   fs::remove_all(run);
 
   const std::string train = "train_model --data data --model resnet20 --epochs 40 --batch 8 --out long.safetensors ";
@@ -353,5 +353,5 @@ TEST_CASE("going on with another oneDNN is said, in the result, and in the journ
   CHECK(says(resumed, "oneDNN 1.2.3"));
   const auto entries = read_journal(world().root / "long.safetensors.manifest.jsonl").entries;
   CHECK(entries.at(entries.size() - 2).at("event") == "resumed");
-  CHECK(entries.at(entries.size() - 2).at("unlike").at("oneDNN") == "1.2.3");
+  CHECK(entries.at(entries.size() - 2).at("unlike").at("kernels") == "oneDNN 1.2.3");
 }

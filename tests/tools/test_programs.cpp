@@ -148,7 +148,6 @@ TEST_CASE("results as JSON") {
       0);
   const auto bench = nlohmann::json::parse(slurp(world().root / "result.json")).at("bench");
   CHECK(bench.at("step_ms").at("median") > 0);
-  CHECK(bench.at("convolutions").get<std::string>().starts_with("oneDNN "));
   fs::remove(world().root / "result.json");
 }
 
@@ -278,7 +277,7 @@ TEST_CASE("programs need nothing of CUDA to start") {
   CAPTURE(seconds);
   CAPTURE(kilobytes);
   CHECK(seconds < 0.02);
-  CHECK(kilobytes < own.ru_maxrss + 30 * 1024);  // oneDNN 3 takes 20 MiB, CUDA's libraries take hundreds
+  CHECK(kilobytes < own.ru_maxrss + 30 * 1024);  // CUDA's libraries take hundreds of MiB
 #endif
 }
 

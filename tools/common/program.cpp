@@ -12,7 +12,7 @@
 #include "engine/base/file.h"
 #include "engine/conv_algorithms_file.h"
 #include "engine/formats/text_lines.h"
-#include "kernels/libraries.h"
+#include "kernels/revision.h"
 #include "tools/common/options.h"
 #include "tools/common/output.h"
 #include "tools/common/progress.h"
@@ -201,7 +201,8 @@ Device& Program::device() {
       say(fmt::format("device: {}; {}", device_->description(), device_->reason()));
     }
     (*result_)["device"] = device_->description();
-    (*result_)["libraries"] = {{"oneDNN", kernels::onednn_version()}, {"compiler", __VERSION__}};
+    (*result_)["kernels"] = device_->isa() ? kernels::cpu_revision : "";
+    (*result_)["compiler"] = __VERSION__;
   }
   return *device_;
 }

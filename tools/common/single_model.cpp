@@ -8,7 +8,7 @@
 
 #include "engine/base/file.h"
 #include "engine/formats/torch_checkpoint.h"
-#include "kernels/libraries.h"
+#include "kernels/revision.h"
 #include "models/registry.h"
 #include "models/weights.h"
 #include "tools/common/options.h"
@@ -58,11 +58,9 @@ void run_single_model(Program& program, SingleModelOptions& options) {
     program.say(fmt::format("note: the training was begun on {}, this is {}: results may differ in the last bits",
                             before.device, device.description()));
   }
-  if (device.isa() && !before.onednn.empty() && before.onednn != kernels::onednn_version()) {
-    program.say(
-        fmt::format("note: the training was begun with oneDNN {}, this is oneDNN {}: results may differ in the last "
-                    "bits",
-                    before.onednn, kernels::onednn_version()));
+  if (device.isa() && !before.revision.empty() && before.revision != kernels::cpu_revision) {
+    program.say(fmt::format("note: the training was begun with {}, these are {}: results may differ in the last bits",
+                            before.revision, kernels::cpu_revision));
   }
   make_architecture(training.model, 10);  // an unknown name is told before the data is read
   const Dataset dataset = read_dataset(options.data);

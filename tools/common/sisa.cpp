@@ -8,7 +8,7 @@
 #include <system_error>
 
 #include "engine/base/error.h"
-#include "kernels/libraries.h"
+#include "kernels/revision.h"
 #include "models/registry.h"
 #include "tools/common/transfer.h"
 #include "unlearning/provenance/origin.h"
@@ -92,13 +92,11 @@ Device& open_device(Program& program, const SisaRun& run) {
     program.say(fmt::format("note: the run was made on {}, this is {}: results may differ in the last bits",
                             run.made_on(), here));
   }
-  std::vector<std::string> others = run.onednn_versions();
-  std::erase(others, kernels::onednn_version());
+  std::vector<std::string> others = run.cpu_revisions();
+  std::erase(others, kernels::cpu_revision);
   if (device.isa() && !others.empty()) {
-    program.say(
-        fmt::format("note: oneDNN {} made checkpoints of the run, this is oneDNN {}: results may differ in the last "
-                    "bits",
-                    fmt::join(others, ", "), kernels::onednn_version()));
+    program.say(fmt::format("note: {} made checkpoints of the run, these are {}: results may differ in the last bits",
+                            fmt::join(others, ", "), kernels::cpu_revision));
   }
   return device;
 }
@@ -139,7 +137,7 @@ Json run_json(const SisaRun& run) {
           {"seed", config.seed},
           {"data_digest", config.data_digest},
           {"made_on", run.made_on()},
-          {"oneDNN", run.onednn_versions()},
+          {"kernels", run.cpu_revisions()},
           {"weights", run.weights()},
           {"forgotten", run.forgotten().size()}};
 }

@@ -32,7 +32,7 @@ void tell_of_weights(Program& program, const nlohmann::ordered_json& weights);
 Dataset read_run_data(Program& program, const SisaRun& run, const std::filesystem::path& folder);
 
 /// Opens the program's device, with the instruction set that made the run where this processor has it, and says on
-/// standard error where it, or its oneDNN, is not the one that made the run: the bits may differ then.
+/// standard error where it, or its kernels, is not the one that made the run: the bits may differ then.
 Device& open_device(Program& program, const SisaRun& run);
 
 /// run.carry_out(), with how to go on in the message when it is interrupted or diverges. A run that `is_new` is removed

@@ -12,7 +12,7 @@
 #include "engine/formats/json_fields.h"
 #include "engine/formats/safetensors.h"
 #include "engine/formats/torch_checkpoint.h"
-#include "kernels/libraries.h"
+#include "kernels/revision.h"
 #include "models/registry.h"
 #include "models/weights.h"
 #include "unlearning/forget_spec.h"
@@ -47,11 +47,11 @@ Json begun(const JournalLines& lines) {
   return nullptr;
 }
 
-/// The oneDNN that was at work last; empty where none is known.
-std::string onednn_of(const JournalLines& lines) {
+/// The CPU kernels that were at work last; empty where none is known.
+std::string cpu_revision_of(const JournalLines& lines) {
   std::string last;
   for (const Json& entry : lines.entries) {
-    if (const std::string version = onednn_in(entry); !version.empty()) last = version;
+    if (const std::string version = cpu_revision_in(entry); !version.empty()) last = version;
   }
   return last;
 }
@@ -121,9 +121,9 @@ void record_beginning(Journal& journal, const SingleModelTraining& training, con
             {"left_out", training.left_out.size()},
             {origin_key, origin}};
   } else {
-    const std::string before = onednn_of(journal.lines());
-    if (before.empty() || !device.isa() || before == kernels::onednn_version()) return;
-    line = {{"event", "resumed"}, {"unlike", {{"oneDNN", before}}}};
+    const std::string before = cpu_revision_of(journal.lines());
+    if (before.empty() || !device.isa() || before == kernels::cpu_revision) return;
+    line = {{"event", "resumed"}, {"unlike", {{"kernels", before}}}};
   }
   line.update(machine_json(device));
   journal.append(line);
@@ -262,7 +262,7 @@ InterruptedTraining interrupted_training(const fs::path& out) {
     for (const Json& entry : lines.entries) {
       if (entry.contains("device")) found.device = text(entry, "device");
     }
-    found.onednn = onednn_of(lines);
+    found.revision = cpu_revision_of(lines);
   } catch (const Error&) {  // training says what is wrong with it
   }
   return found;

@@ -59,7 +59,7 @@ std::vector<std::filesystem::path> clear_up_after(const std::filesystem::path& o
 /// What an interrupted training of this name was computed with, as far as it can be read.
 struct InterruptedTraining {
   std::optional<kernels::Isa> isa;
-  std::string device, onednn;
+  std::string device, revision;
 };
 InterruptedTraining interrupted_training(const std::filesystem::path& out);
 

@@ -17,7 +17,7 @@
 #include "engine/base/random.h"
 #include "engine/conv_algorithms_file.h"
 #include "engine/training_state.h"
-#include "kernels/libraries.h"
+#include "kernels/revision.h"
 #include "models/registry.h"
 #include "models/weights.h"
 #include "unlearning/forget_spec.h"
@@ -257,15 +257,15 @@ void SisaRun::require_device(Device& device) const {
   use_recorded_algorithms(device);
 }
 
-std::vector<std::string> SisaRun::onednn_versions() const {
+std::vector<std::string> SisaRun::cpu_revisions() const {
   std::set<std::string> versions;
   for (int shard = 0; shard < config().shards; ++shard) {
     for (int stage = 1; stage <= slices(); ++stage) {
       if (!is_there(checkpoint(shard, stage))) continue;
-      if (const auto made = history_.onednn.find({shard, stage}); made != history_.onednn.end()) {
+      if (const auto made = history_.revisions.find({shard, stage}); made != history_.revisions.end()) {
         versions.insert(made->second);
       } else {
-        versions.insert(history_.earlier_onednn.begin(), history_.earlier_onednn.end());
+        versions.insert(history_.earlier_revisions.begin(), history_.earlier_revisions.end());
       }
     }
   }
@@ -300,9 +300,9 @@ void SisaRun::record_training(const SisaWork& work, const Device& device) {
   }
   if (stages.empty()) return;
   Json entry{{"event", "training"}, {"stages", stages}};
-  std::vector<std::string> others = onednn_versions();
-  std::erase(others, kernels::onednn_version());
-  if (device.isa() && !others.empty()) entry["unlike"] = {{"oneDNN", others}};
+  std::vector<std::string> others = cpu_revisions();
+  std::erase(others, kernels::cpu_revision);
+  if (device.isa() && !others.empty()) entry["unlike"] = {{"kernels", others}};
   entry.update(machine_json(device));
   record(entry);
 }

@@ -59,8 +59,8 @@ class SisaRun {
   /// The device that made the run: other devices may give other bits.
   const std::string& made_on() const { return facts_.device; }
   const std::vector<std::int32_t>& forgotten() const { return history_.forgotten; }
-  /// The versions of oneDNN that made its checkpoints, as far as they are recorded; none where a CUDA device did.
-  std::vector<std::string> onednn_versions() const;
+  /// The CPU kernels that made its checkpoints, as far as they are recorded; none where a CUDA device did.
+  std::vector<std::string> cpu_revisions() const;
   /// What its networks started from (unlearning/provenance/origin.h), of a run of an earlier version its SHA-256 alone;
   /// null where they were freshly initialised.
   nlohmann::ordered_json weights() const;

@@ -13,8 +13,8 @@
 #include "engine/base/file.h"
 #include "engine/conv_algorithms_file.h"
 #include "engine/formats/json_fields.h"
-#include "kernels/libraries.h"
 #include "kernels/optimizers.h"
+#include "kernels/revision.h"
 #include "kernels/shapes.h"
 
 namespace nepenthe {
@@ -237,13 +237,15 @@ Recipe recipe_of_json(const Json& json) {
 
 Json machine_json(const Device& device) {
   // cuDNN's version stands in the description.
-  return {{"device", device.description()}, {"libraries", {{"oneDNN", kernels::onednn_version()}}}};
+  return {{"device", device.description()}, {"kernels", device.isa() ? kernels::cpu_revision : ""}};
 }
 
-std::string onednn_in(const Json& entry) {
+std::string cpu_revision_in(const Json& entry) {
+  if (entry.contains("kernels")) return text(entry, "kernels");
   const auto device = entry.find("device"), libraries = entry.find("libraries");
   if (device == entry.end() || libraries == entry.end() || !device->is_string() || !libraries->is_object()) return "";
-  return text(entry, "device").starts_with("CPU") && libraries->contains("oneDNN") ? text(*libraries, "oneDNN") : "";
+  if (!text(entry, "device").starts_with("CPU") || !libraries->contains("oneDNN")) return "";
+  return fmt::format("oneDNN {}", text(*libraries, "oneDNN"));  // whose convolutions were used before
 }
 
 std::optional<kernels::Isa> isa_in(const std::string& description) {

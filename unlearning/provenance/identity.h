@@ -79,11 +79,11 @@ TrainingConfig config_from_json(const nlohmann::ordered_json& json);
 nlohmann::ordered_json recipe_json(const Recipe& recipe);
 Recipe recipe_of_json(const nlohmann::ordered_json& json);
 
-/// What is recorded beside an identity: device and libraries, which may decide bits in ways that cannot be chosen.
+/// What is recorded beside an identity: device and kernels, which may decide bits in ways that cannot be chosen.
 nlohmann::ordered_json machine_json(const Device& device);
 
-/// The oneDNN in such a record, which decides bits on a CPU; empty on other devices and where it was not recorded.
-std::string onednn_in(const nlohmann::ordered_json& machine);
+/// The CPU kernels in such a record, which decide bits; empty on other devices and where it was not recorded.
+std::string cpu_revision_in(const nlohmann::ordered_json& machine);
 
 /// The instruction set that Device::description() names; empty where it names none.
 std::optional<kernels::Isa> isa_in(const std::string& description);

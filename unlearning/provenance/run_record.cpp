@@ -86,11 +86,11 @@ void add(const Json& entry, const RunFacts& facts, History& history) {
   if (entry.contains("request") && history.class_names_digest.empty()) {
     history.class_names_digest = text_or_none(entry.at("request"), "class_names_digest");
   }
-  const std::string onednn = onednn_in(entry);
+  const std::string revision = cpu_revision_in(entry);
   if (event == "training") {
-    for (const auto& stage : stages_in(entry, facts.config)) history.onednn[stage] = onednn;
-  } else if (!onednn.empty()) {
-    history.earlier_onednn.insert(onednn);
+    for (const auto& stage : stages_in(entry, facts.config)) history.revisions[stage] = revision;
+  } else if (!revision.empty()) {
+    history.earlier_revisions.insert(revision);
   }
   if (event == "recipe") {
     const Json& recipe = member(entry, "recipe");

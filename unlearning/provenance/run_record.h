@@ -63,9 +63,9 @@ struct History {
   std::optional<LostRequest> lost;
   /// Of the names that requests went by, where the identity has none; empty: not recorded.
   std::string class_names_digest;
-  /// The oneDNN that made, or was last set to make, a checkpoint, by shard and stage; "" on CUDA.
-  std::map<std::pair<int, int>, std::string> onednn;
-  std::set<std::string> earlier_onednn;  // those at work when it was not yet recorded by checkpoint
+  /// The CPU kernels that made, or were last set to make, a checkpoint, by shard and stage; "" on CUDA.
+  std::map<std::pair<int, int>, std::string> revisions;
+  std::set<std::string> earlier_revisions;  // those at work when it was not yet recorded by checkpoint
 };
 
 /// Throws Error where a file is damaged.

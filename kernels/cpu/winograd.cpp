@@ -1,0 +1,477 @@
+// A thread works on a group of rows of tiles, whose transformed inputs and products stay in its second-level cache.
+#include "kernels/cpu/winograd.h"
+
+#include <algorithm>
+#include <type_traits>
+
+#include "kernels/cpu/chunks.h"
+#include "kernels/cpu/isa.h"
+#include "kernels/cpu/product.h"
+
+namespace nepenthe::kernels {
+namespace {
+
+constexpr int tile = 4, reach = 6, points = reach * reach, taps = 9;
+
+// --- The transforms, each of one column or row
+// ------------------------------------------------------------------------
+
+constexpr float p = 0.625f, q = 1.5f;  // the points ±p and ±q
+constexpr float p2 = p * p, q2 = q * q;
+constexpr float at_0 = 1 / (p2 * q2), at_p = 1 / (2 * p2 * (p2 - q2)), at_q = 1 / (2 * q2 * (q2 - p2));
+
+/// Bᵀd.
+template <class V>
+NEPENTHE_INLINE void input_points(const V (&d)[6], V (&t)[6]) {
+  const V even_p = d[4] - q2 * d[2], odd_p = d[3] - q2 * d[1];
+  const V even_q = d[4] - p2 * d[2], odd_q = d[3] - p2 * d[1];
+  t[0] = (d[4] - (p2 + q2) * d[2]) + p2 * q2 * d[0];
+  t[1] = even_p + p * odd_p;
+  t[2] = even_p - p * odd_p;
+  t[3] = even_q + q * odd_q;
+  t[4] = even_q - q * odd_q;
+  t[5] = (d[5] - (p2 + q2) * d[3]) + p2 * q2 * d[1];
+}
+
+/// Aᵀm.
+template <class V>
+NEPENTHE_INLINE void outputs(const V (&m)[6], V (&y)[4]) {
+  const V sum_p = m[1] + m[2], difference_p = m[1] - m[2], sum_q = m[3] + m[4], difference_q = m[3] - m[4];
+  y[0] = m[0] + (sum_p + sum_q);
+  y[1] = p * difference_p + q * difference_q;
+  y[2] = p2 * sum_p + q2 * sum_q;
+  y[3] = (p2 * p * difference_p + q2 * q * difference_q) + m[5];
+}
+
+/// A·dy.
+template <class V>
+NEPENTHE_INLINE void gradient_points(const V (&d)[4], V (&t)[6]) {
+  const V even_p = d[0] + p2 * d[2], odd_p = d[1] + p2 * d[3], even_q = d[0] + q2 * d[2], odd_q = d[1] + q2 * d[3];
+  t[0] = d[0];
+  t[1] = even_p + p * odd_p;
+  t[2] = even_p - p * odd_p;
+  t[3] = even_q + q * odd_q;
+  t[4] = even_q - q * odd_q;
+  t[5] = d[3];
+}
+
+/// G·g.
+template <class V>
+NEPENTHE_INLINE void filter_points(const V (&g)[3], V (&t)[6]) {
+  const V even_p = at_p * g[0] + at_p * p2 * g[2], even_q = at_q * g[0] + at_q * q2 * g[2];
+  t[0] = at_0 * g[0];
+  t[1] = even_p + at_p * p * g[1];
+  t[2] = even_p - at_p * p * g[1];
+  t[3] = even_q + at_q * q * g[1];
+  t[4] = even_q - at_q * q * g[1];
+  t[5] = g[2];
+}
+
+/// Gᵀs.
+template <class V>
+NEPENTHE_INLINE void filter_gradient(const V (&s)[6], V (&g)[3]) {
+  const V sum_p = at_p * (s[1] + s[2]), sum_q = at_q * (s[3] + s[4]);
+  g[0] = at_0 * s[0] + (sum_p + sum_q);
+  g[1] = at_p * p * (s[1] - s[2]) + at_q * q * (s[3] - s[4]);
+  g[2] = (p2 * sum_p + q2 * sum_q) + s[5];
+}
+
+// --- What is convolved
+// ------------------------------------------------------------------------------------------------
+
+/// Channel blocks of pictures, one vector a pixel.
+struct Planes {
+  int h, w, channels;
+  /// Of row `row`, channel block `block` of picture n.
+  template <int W>
+  NEPENTHE_INLINE std::size_t row_at(int n, int block, int row) const {
+    return ((std::size_t(n) * (channels / W) + block) * h + row) * std::size_t(w) * W;
+  }
+};
+
+/// y (n, out) = x (n, in) * filters, or its gradients.
+struct Winograd {
+  Planes in, out;
+  int padding;  // of `in`
+  int tiles_y, tiles_x;
+  int rows_in_group;  // of tiles; those of the whole batch are counted through
+  Chunks groups;      // of rows of tiles
+
+  Winograd(const ImageShape& input, const ImageShape& output, int padding_of_input)
+      : in{.h = input.h, .w = input.w, .channels = input.c},
+        out{.h = output.h, .w = output.w, .channels = output.c},
+        padding(padding_of_input),
+        tiles_y((output.h + tile - 1) / tile),
+        tiles_x((output.w + tile - 1) / tile),
+        // A group's matrices near the second-level cache's size.
+        rows_in_group(std::max(1, (input.c >= 64 ? 32 : 64) / tiles_x)),
+        groups{std::size_t(input.n) * std::size_t(tiles_y), std::size_t(rows_in_group)} {}
+
+  /// The group behind this one.
+  Range after(Range rows) const { return {rows.end, std::min(rows.end + std::size_t(rows_in_group), groups.count)}; }
+  int most_tiles() const { return std::min(rows_in_group, static_cast<int>(groups.count)) * tiles_x; }
+  // Floats between one point's matrix and the next's; the odd line keeps 36 stores out of one set of the cache.
+  std::size_t in_stride() const { return std::size_t(most_tiles()) * in.channels + 16; }
+  std::size_t out_stride() const { return std::size_t(most_tiles()) * out.channels + 16; }
+  std::size_t filter_stride() const { return std::size_t(in.channels) * out.channels + 16; }
+  std::size_t filter_floats() const { return points * filter_stride(); }
+  std::size_t strip_columns() const { return std::size_t(tiles_x) * tile + reach - tile; }
+};
+
+/// A group's scratch memory.
+struct Scratch {
+  float *strip, *zeros, *input, *output;
+
+  static std::size_t floats(const Winograd& op, int lanes) {
+    return (reach * op.strip_columns() + std::size_t(std::max(op.in.w, op.out.w))) * std::size_t(lanes) +
+           points * (op.in_stride() + op.out_stride());
+  }
+  Scratch(const Winograd& op, int lanes, float* memory)
+      : strip(memory),
+        zeros(strip + reach * op.strip_columns() * std::size_t(lanes)),
+        input(zeros + std::size_t(std::max(op.in.w, op.out.w)) * std::size_t(lanes)),
+        output(input + points * op.in_stride()) {}
+};
+
+/// One row of tiles of one channel block, whose inputs begin at row `first_row` and column −padding; what lies outside
+/// the picture is 0. The columns first: each pixel's rows, into the strip; then each tile's.
+template <int W, int Rows, void (*Transform)(const typename Lanes<W>::type (&)[Rows], typename Lanes<W>::type (&)[6])>
+NEPENTHE_INLINE void transform_row(const Planes& planes, const float* pixels, int n, int block, int first_row,
+                                   int padding, int tiles_x, const Scratch& scratch, float* to, std::size_t stride,
+                                   std::size_t step) {
+  typedef typename Lanes<W>::type Vector;
+  const std::size_t columns = std::size_t(tiles_x) * tile + (Rows - tile);
+  const float* rows[Rows];
+  for (int i = 0; i < Rows; ++i) {
+    const int row = first_row + i;
+    rows[i] = row >= 0 && row < planes.h ? pixels + planes.row_at<W>(n, block, row) : scratch.zeros;
+  }
+  const auto strip = [&](int i, std::size_t column) { return scratch.strip + (std::size_t(i) * columns + column) * W; };
+  const auto begin = static_cast<std::size_t>(padding), end = std::min(columns, begin + std::size_t(planes.w));
+  for (int i = 0; i < reach; ++i) {
+    std::fill(strip(i, 0), strip(i, begin), 0.0f);
+    std::fill(strip(i, end), strip(i, columns), 0.0f);
+  }
+  for (std::size_t column = begin; column < end; ++column) {
+    Vector d[Rows], t[6];
+    for (int i = 0; i < Rows; ++i) d[i] = load<W>(rows[i] + (column - begin) * W);
+    Transform(d, t);
+    for (int i = 0; i < reach; ++i) store<W>(strip(i, column), t[i]);
+  }
+  for (int x = 0; x < tiles_x; ++x, to += step) {
+    for (int i = 0; i < reach; ++i) {
+      Vector d[Rows], t[6];
+      for (int j = 0; j < Rows; ++j) d[j] = load<W>(strip(i, std::size_t(x) * tile + std::size_t(j)));
+      Transform(d, t);
+      for (int j = 0; j < reach; ++j) store<W>(to + std::size_t(i * reach + j) * stride, t[j]);
+    }
+  }
+}
+
+/// scratch.input (36, tiles of the group, in channels) of a group's inputs.
+template <int W>
+NEPENTHE_INLINE void transform_inputs(const Winograd& op, const float* x, Range rows, const Scratch& scratch) {
+  for (std::size_t row = rows.begin; row < rows.end; ++row) {
+    const int n = static_cast<int>(row) / op.tiles_y, y = static_cast<int>(row) % op.tiles_y;
+    float* to = scratch.input + (row - rows.begin) * std::size_t(op.tiles_x) * op.in.channels;
+    for (int block = 0; block < op.in.channels / W; ++block) {
+      transform_row<W, 6, input_points<typename Lanes<W>::type>>(op.in, x, n, block, y * tile - op.padding, op.padding,
+                                                                 op.tiles_x, scratch, to + block * W, op.in_stride(),
+                                                                 std::size_t(op.in.channels));
+    }
+  }
+}
+
+/// scratch.output likewise of the gradients of a group's outputs.
+template <int W>
+NEPENTHE_INLINE void transform_gradients(const Winograd& op, const float* dy, Range rows, const Scratch& scratch) {
+  for (std::size_t row = rows.begin; row < rows.end; ++row) {
+    const int n = static_cast<int>(row) / op.tiles_y, y = static_cast<int>(row) % op.tiles_y;
+    float* to = scratch.output + (row - rows.begin) * std::size_t(op.tiles_x) * op.out.channels;
+    for (int block = 0; block < op.out.channels / W; ++block) {
+      transform_row<W, 4, gradient_points<typename Lanes<W>::type>>(op.out, dy, n, block, y * tile, 0, op.tiles_x,
+                                                                    scratch, to + block * W, op.out_stride(),
+                                                                    std::size_t(op.out.channels));
+    }
+  }
+}
+
+/// The outputs of the group's tiles out of scratch.output (36, tiles, out channels).
+template <int W, bool Adds>
+NEPENTHE_INLINE void transform_outputs(const Winograd& op, float* y, Range rows, const Scratch& scratch) {
+  typedef typename Lanes<W>::type Vector;
+  const std::size_t stride = op.out_stride(), line = reach * stride;
+  for (std::size_t row = rows.begin; row < rows.end; ++row) {
+    const int n = static_cast<int>(row) / op.tiles_y, first = static_cast<int>(row) % op.tiles_y * tile;
+    const int height = std::min(tile, op.out.h - first);
+    for (int block = 0; block < op.out.channels / W; ++block) {
+      const float* from =
+          scratch.output + (row - rows.begin) * std::size_t(op.tiles_x) * op.out.channels + std::size_t(block) * W;
+      float* plane = y + op.out.row_at<W>(n, block, first);
+      for (int x = 0; x < op.tiles_x; ++x, from += op.out.channels) {
+        Vector columns[tile][reach];
+        const float* column = from;
+#pragma GCC unroll 6
+        for (int j = 0; j < reach; ++j, column += stride) {
+          Vector m[reach], t[tile];
+#pragma GCC unroll 6
+          for (int i = 0; i < reach; ++i) m[i] = load<W>(column + std::size_t(i) * line);
+          outputs(m, t);
+#pragma GCC unroll 4
+          for (int i = 0; i < tile; ++i) columns[i][j] = t[i];
+        }
+        float* to = plane + std::size_t(x) * tile * W;
+        const int width = std::min(tile, op.out.w - x * tile);
+        const auto write = [&](auto whole) __attribute__((always_inline)) {
+#pragma GCC unroll 4
+          for (int i = 0; i < tile; ++i) {
+            if (!whole && i >= height) break;
+            Vector t[tile];
+            outputs(columns[i], t);
+#pragma GCC unroll 4
+            for (int j = 0; j < tile; ++j) {
+              if (!whole && j >= width) break;
+              float* pixel = to + (std::size_t(i) * op.out.w + std::size_t(j)) * W;
+              store<W>(pixel, Adds ? load<W>(pixel) + t[j] : t[j]);
+            }
+          }
+        };
+        if (height == tile && width == tile) {
+          write(std::true_type());
+        } else {
+          write(std::false_type());
+        }
+      }
+    }
+  }
+}
+
+/// Asks the second-level cache for the point's share of the pixels under rows of tiles: while it multiplies, the memory
+/// has time. A third of the time of 16 channels went into waiting.
+template <int W, bool ForWriting>
+NEPENTHE_INLINE void fetch(const Planes& planes, int tiles_y, const float* pixels, Range rows, int point) {
+  constexpr std::size_t line = 16;
+  const std::size_t blocks = std::size_t(planes.channels) / W, piece = std::size_t(tile) * planes.w * W;
+  const std::size_t total = (rows.end - rows.begin) * blocks * piece;
+  std::size_t at = total * std::size_t(point) / points / line * line;
+  const std::size_t end = total * std::size_t(point + 1) / points / line * line;
+  while (at < end) {
+    const std::size_t row = rows.begin + at / piece / blocks, block = at / piece % blocks;
+    const float* begin = pixels + planes.row_at<W>(static_cast<int>(row) / tiles_y, static_cast<int>(block),
+                                                   static_cast<int>(row) % tiles_y * tile);
+    const std::size_t piece_end = std::min(end, (at / piece + 1) * piece);
+    for (std::size_t i = at % piece; at < piece_end; at += line, i += line) {
+      __builtin_prefetch(begin + i, ForWriting ? 1 : 0, 2);
+    }
+  }
+}
+
+template <int W, bool Adds>
+NEPENTHE_INLINE void convolve_group(const Winograd* operation, Range rows, float* y, const float* x,
+                                    const float* filters, float* memory) {
+  const Winograd& op = *operation;
+  const Scratch scratch(op, W, memory);
+  transform_inputs<W>(op, x, rows, scratch);
+  const Range next = op.after(rows);
+  for (int point = 0; point < points; ++point) {
+    fetch<W, false>(op.in, op.tiles_y, x, next, point);
+    fetch<W, true>(op.out, op.tiles_y, y, rows, point);
+    multiply<W>({.rows = rows.size() * op.tiles_x,
+                 .depth = op.in.channels,
+                 .vectors = op.out.channels / W,
+                 .c = scratch.output + point * op.out_stride(),
+                 .c_row = std::size_t(op.out.channels),
+                 .c_vector = W,
+                 .a = scratch.input + point * op.in_stride(),
+                 .a_row = std::size_t(op.in.channels),
+                 .a_step = 1,
+                 .b = filters + point * op.filter_stride(),
+                 .b_step = W,
+                 .b_vector = std::size_t(op.in.channels) * W});
+  }
+  transform_outputs<W, Adds>(op, y, rows, scratch);
+}
+
+// --- Filters
+// ----------------------------------------------------------------------------------------------------------
+
+/// Of output block `block`: point by point, in channel by in channel, a vector of out channels. Element (o, tap, i) of
+/// the filters is at o·out_step + tap·tap_step + i·in_step, from `w`.
+struct FilterView {
+  const float* w;
+  std::ptrdiff_t out_step, tap_step, in_step;
+};
+
+template <int W>
+NEPENTHE_INLINE void transform_filters(const Winograd* operation, const FilterView* view, int block, float* filters) {
+  typedef typename Lanes<W>::type Vector;
+  const Winograd& op = *operation;
+  const float* first = view->w + block * W * view->out_step;
+  for (int i = 0; i < op.in.channels; ++i) {
+    Vector columns[3][6];
+    for (int s = 0; s < 3; ++s) {
+      Vector g[3], t[6];
+      for (int r = 0; r < 3; ++r) {
+        const float* from = first + (r * 3 + s) * view->tap_step + i * view->in_step;
+        float lanes[W];
+        for (int lane = 0; lane < W; ++lane) lanes[lane] = from[lane * view->out_step];
+        g[r] = load<W>(lanes);
+      }
+      filter_points(g, t);
+      for (int k = 0; k < reach; ++k) columns[s][k] = t[k];
+    }
+    float* to = filters + (std::size_t(block) * op.in.channels + i) * W;
+    for (int k = 0; k < reach; ++k) {
+      const Vector g[3] = {columns[0][k], columns[1][k], columns[2][k]};
+      Vector t[6];
+      filter_points(g, t);
+      for (int j = 0; j < reach; ++j) store<W>(to + std::size_t(k * reach + j) * op.filter_stride(), t[j]);
+    }
+  }
+}
+
+void convolve(CpuExec& exec, const Winograd& op, float* y, bool adds, const float* x, const FilterView& view) {
+  const int lanes = exec.lanes();
+  const std::size_t own = (Scratch::floats(op, lanes) + 15) / 16 * 16;
+  float* filters = exec.workspace(op.filter_floats() + own * std::size_t(exec.threads()));
+  float* memory = filters + op.filter_floats();
+  exec.parallel(op.out.channels / lanes, [&](int block, int) {
+    on_isa<transform_filters<16>, transform_filters<8>>(exec.isa(), &op, &view, block, filters);
+  });
+  for (int thread = 0; thread < exec.threads(); ++thread) {
+    const Scratch scratch(op, lanes, memory + own * std::size_t(thread));
+    std::fill(scratch.zeros, scratch.input, 0.0f);
+  }
+  exec.parallel(op.groups.parts(), [&](int group, int thread) {
+    float* scratch = memory + own * std::size_t(thread);
+    if (adds) {
+      on_isa<convolve_group<16, true>, convolve_group<8, true>>(exec.isa(), &op, op.groups[group], y, x,
+                                                                static_cast<const float*>(filters), scratch);
+    } else {
+      on_isa<convolve_group<16, false>, convolve_group<8, false>>(exec.isa(), &op, op.groups[group], y, x,
+                                                                  static_cast<const float*>(filters), scratch);
+    }
+  });
+}
+
+// --- Gradients of filters
+// ---------------------------------------------------------------------------------------------
+
+/// sums (36, in channels, out channels) [+]= those of a group.
+template <int W>
+NEPENTHE_INLINE void sum_group(const Winograd* operation, Range rows, bool first, float* sums, const float* dy,
+                               const float* x, float* memory) {
+  const Winograd& op = *operation;
+  const Scratch scratch(op, W, memory);
+  transform_inputs<W>(op, x, rows, scratch);
+  transform_gradients<W>(op, dy, rows, scratch);
+  const Range next = op.after(rows);
+  for (int point = 0; point < points; ++point) {
+    fetch<W, false>(op.in, op.tiles_y, x, next, point);
+    fetch<W, false>(op.out, op.tiles_y, dy, next, point);
+    multiply<W>({.rows = op.in.channels,
+                 .depth = rows.size() * op.tiles_x,
+                 .vectors = op.out.channels / W,
+                 .c = sums + point * op.filter_stride(),
+                 .c_row = std::size_t(op.out.channels),
+                 .c_vector = W,
+                 .a = scratch.input + point * op.in_stride(),
+                 .a_row = 1,
+                 .a_step = std::size_t(op.in.channels),
+                 .b = scratch.output + point * op.out_stride(),
+                 .b_step = std::size_t(op.out.channels),
+                 .b_vector = W,
+                 .adds = !first});
+  }
+}
+
+/// to (9, in channels, out channels) of a chunk's sums.
+template <int W>
+NEPENTHE_INLINE void transform_sums(const Winograd* operation, const float* sums, float* to) {
+  typedef typename Lanes<W>::type Vector;
+  const Winograd& op = *operation;
+  const std::size_t filters = std::size_t(op.in.channels) * op.out.channels;
+  for (std::size_t at = 0; at < filters; at += W) {
+    Vector columns[3][6];
+    for (int j = 0; j < reach; ++j) {
+      Vector s[6], g[3];
+      for (int i = 0; i < reach; ++i) s[i] = load<W>(sums + std::size_t(i * reach + j) * op.filter_stride() + at);
+      filter_gradient(s, g);
+      for (int r = 0; r < 3; ++r) columns[r][j] = g[r];
+    }
+    for (int r = 0; r < 3; ++r) {
+      Vector g[3];
+      filter_gradient(columns[r], g);
+      for (int s = 0; s < 3; ++s) store<W>(to + std::size_t(r * 3 + s) * filters + at, g[s]);
+    }
+  }
+}
+
+/// dw (K, 3, 3, C) of out block `block` [+]= the chunks' gradients, added in order.
+template <int W>
+NEPENTHE_INLINE void deliver(const Winograd* operation, int block, int chunks, bool adds, float* dw,
+                             const float* partial) {
+  const Winograd& op = *operation;
+  const std::size_t in = std::size_t(op.in.channels), filters = in * op.out.channels;
+  for (int tap = 0; tap < taps; ++tap) {
+    for (std::size_t i = 0; i < in; ++i) {
+      const float* from = partial + std::size_t(tap) * filters + i * op.out.channels + std::size_t(block) * W;
+      auto sum = load<W>(from);
+      for (int chunk = 1; chunk < chunks; ++chunk) sum += load<W>(from + std::size_t(chunk) * taps * filters);
+      for (int lane = 0; lane < W; ++lane) {
+        float& to = dw[((std::size_t(block) * W + lane) * taps + tap) * in + i];
+        to = adds ? to + sum[lane] : sum[lane];
+      }
+    }
+  }
+}
+
+}  // namespace
+
+bool suits_winograd(const CpuExec& exec, const Conv2dShape& s) {
+  return s.kernel == 3 && s.stride == 1 && s.padding <= 2 && s.c % exec.lanes() == 0 && s.out_c % exec.lanes() == 0;
+}
+
+void winograd_forward(CpuExec& exec, const Conv2dShape& s, float* y, const float* x, const float* w) {
+  const std::ptrdiff_t c = s.c;
+  convolve(exec, Winograd(s.input(), s.output(), s.padding), y, false, x, {w, taps * c, c, 1});
+}
+
+void winograd_backward_data(CpuExec& exec, const Conv2dShape& s, float* dx, Accumulate accumulate, const float* dy,
+                            const float* w) {
+  // A convolution with the filters turned by 180 degrees, in and out channels exchanged.
+  const std::ptrdiff_t c = s.c;
+  convolve(exec, Winograd(s.output(), s.input(), 2 - s.padding), dx, accumulate == Accumulate::add, dy,
+           {w + (taps - 1) * c, 1, -c, taps * c});
+}
+
+void winograd_backward_weights(CpuExec& exec, const Conv2dShape& s, float* dw, Accumulate accumulate, const float* dy,
+                               const float* x) {
+  const Winograd op(s.input(), s.output(), s.padding);
+  const int lanes = exec.lanes();
+  const Chunks chunks = at_most(most_partial_sums, op.groups.parts());
+  const std::size_t scratch = (Scratch::floats(op, lanes) + 15) / 16 * 16;
+  const std::size_t own = op.filter_floats() + scratch, partial_floats = taps * std::size_t(s.c) * s.out_c;
+  float* partial = exec.workspace(partial_floats * std::size_t(chunks.parts()) + own * std::size_t(exec.threads()));
+  float* memory = partial + partial_floats * std::size_t(chunks.parts());
+  for (int thread = 0; thread < exec.threads(); ++thread) {
+    const Scratch zeroed(op, lanes, memory + own * std::size_t(thread) + op.filter_floats());
+    std::fill(zeroed.zeros, zeroed.input, 0.0f);
+  }
+  exec.parallel(chunks.parts(), [&](int chunk, int thread) {
+    float* sums = memory + own * std::size_t(thread);
+    const Range groups = chunks[chunk];
+    for (std::size_t group = groups.begin; group < groups.end; ++group) {
+      on_isa<sum_group<16>, sum_group<8>>(exec.isa(), &op, op.groups[static_cast<int>(group)], group == groups.begin,
+                                          sums, dy, x, sums + op.filter_floats());
+    }
+    on_isa<transform_sums<16>, transform_sums<8>>(exec.isa(), &op, static_cast<const float*>(sums),
+                                                  partial + partial_floats * std::size_t(chunk));
+  });
+  exec.parallel(s.out_c / lanes, [&](int block, int) {
+    on_isa<deliver<16>, deliver<8>>(exec.isa(), &op, block, chunks.parts(), accumulate == Accumulate::add, dw,
+                                    static_cast<const float*>(partial));
+  });
+}
+
+}  // namespace nepenthe::kernels

@@ -1,0 +1,24 @@
+// Winograd's algorithm F(4 × 4, 3 × 3) (Lavin & Gray, "Fast algorithms for convolutional neural networks", CVPR 2016):
+// 3 × 3 convolutions of stride 1 with a quarter of the multiplications, in all three directions.
+//
+// A tile of 4 × 4 outputs depends on 6 × 6 inputs; both and the filters are transformed to 36 values, at which the
+// convolution is a product of matrices (tiles, in channels) · (in channels, out channels). The points of interpolation
+// are 0, ±5/8, ±3/2 and ∞, whose errors are half those of 0, ±1, ±2 and ∞ (6e-7 of the result for 32 channels).
+#pragma once
+
+#include "kernels/cpu_exec.h"
+#include "kernels/shapes.h"
+
+namespace nepenthe::kernels {
+
+/// 3 × 3, stride 1, whole vectors of channels on both sides.
+bool suits_winograd(const CpuExec& exec, const Conv2dShape& shape);
+
+/// The operands are those of conv2d.h.
+void winograd_forward(CpuExec& exec, const Conv2dShape& shape, float* y, const float* x, const float* w);
+void winograd_backward_data(CpuExec& exec, const Conv2dShape& shape, float* dx, Accumulate accumulate, const float* dy,
+                            const float* w);
+void winograd_backward_weights(CpuExec& exec, const Conv2dShape& shape, float* dw, Accumulate accumulate,
+                               const float* dy, const float* x);
+
+}  // namespace nepenthe::kernels
