@@ -14,7 +14,7 @@ namespace nepenthe::kernels {
 template <class T>
 struct BatchNormForward {
   BatchNormShape shape;
-  T* y;                 // may not alias x
+  T* y;                 // may not alias x; on the CPU null where the statistics alone are wanted
   float* mean;          // the batch's
   float* rstd;          // 1/√(variance + eps)
   float* running_mean;  // moved towards the batch's
@@ -58,7 +58,7 @@ struct BatchNormBackward {
   Accumulate accumulate;  // of dgamma and dbeta
   const T* dy;            // the gradient of y
   const T* x;
-  const T* y;
+  const T* y;  // read if shape.add
   const float* gamma;
   const float* beta;
   const float* mean;

@@ -13,6 +13,19 @@
 
 namespace nepenthe::kernels {
 
+/// What a convolution's input goes through on its way in: relu(gamma·(x − mean)·rstd + beta), with numbers (C) as
+/// batch_norm_forward leaves them, and to the same bits. Null: the input is taken as it is.
+struct InputNorm {
+  const float* mean = nullptr;
+  const float* rstd = nullptr;
+  const float* gamma = nullptr;
+  const float* beta = nullptr;
+};
+
+/// Whether the convolutions of this shape take an InputNorm.
+bool normalises_input(const CpuExec& exec, const Conv2dShape& shape);
+inline bool normalises_input(const CudaExec&, const Conv2dShape&) { return false; }
+
 /// y = x * w.
 template <class T>
 struct Conv2dForward {
@@ -20,6 +33,7 @@ struct Conv2dForward {
   T* y;        // (N, H', W', K)
   const T* x;  // (N, H, W, C)
   const T* w;  // (K, R, S, C)
+  InputNorm norm = {};
 };
 template <class T>
 void conv2d_forward(CpuExec& exec, const Conv2dForward<T>& operands);
@@ -47,6 +61,7 @@ struct Conv2dBackwardWeights {
   Accumulate accumulate;
   const T* dy;  // (N, H', W', K)
   const T* x;   // (N, H, W, C)
+  InputNorm norm = {};
 };
 template <class T>
 void conv2d_backward_weights(CpuExec& exec, const Conv2dBackwardWeights<T>& operands);

@@ -16,8 +16,7 @@ BasicBlock::BasicBlock(ParameterLayout& layout, const std::string& name, int in,
 }
 
 Variable BasicBlock::operator()(Pass& pass, Parameters& parameters, const Variable& x) const {
-  const Variable hidden = norm1_(pass, parameters, conv1_(pass, parameters, x), true);
-  const Variable sum = conv2_(pass, parameters, hidden);
+  const Variable sum = conv2_(pass, parameters, norm1_, conv1_(pass, parameters, x));
   const Variable skip = shortcut_ ? shortcut_->norm(pass, parameters, shortcut_->conv(pass, parameters, x), false) : x;
   return norm2_(pass, parameters, sum, true, skip);
 }

@@ -6,6 +6,7 @@
 
 #include "kernels/cpu/chunks.h"
 #include "kernels/cpu/layout.h"
+#include "kernels/cpu/normalised.h"
 
 namespace nepenthe::kernels {
 namespace {
@@ -19,17 +20,6 @@ struct Pass {
   const float *mean = nullptr, *scale = nullptr, *beta = nullptr;  // scale = gamma·rstd
   const float *offset = nullptr, *slope = nullptr;                 // dx = scale·g + slope·(x − mean) + offset
 };
-
-template <class Vector>
-NEPENTHE_INLINE Vector rectified(const Vector& v) {
-  return v < 0 ? Vector{} : v;  // keeps NaN, so that a diverged network is seen
-}
-
-/// norm(x). Backward recomputes it instead of reading y where that decides about the ReLU: same operations, same bits.
-template <class Vector>
-NEPENTHE_INLINE Vector normalised(const Vector& x, const Vector& mean, const Vector& scale, const Vector& beta) {
-  return (x - mean) * scale + beta;
-}
 
 /// The gradient behind the ReLU, which output `v` has let pass or not.
 template <class Vector>
@@ -217,11 +207,6 @@ void backward_dx(CpuExec& exec, const Pass& pass, const Chunks& chunks) {
   });
 }
 
-/// gamma·rstd, as forward and backward have to compute it alike.
-void scales(int channels, float* scale, const float* gamma, const float* rstd) {
-  for (int c = 0; c < channels; ++c) scale[c] = gamma[c] * rstd[c];
-}
-
 }  // namespace
 
 template <class T>
@@ -266,6 +251,7 @@ void batch_norm_forward(CpuExec& exec, const BatchNormForward<T>& o) {
     o.running_mean[c] = static_cast<float>((1 - momentum) * o.running_mean[c] + momentum * centre);
     o.running_var[c] = static_cast<float>((1 - momentum) * o.running_var[c] + momentum * unbiased);
   }
+  if (o.y == nullptr) return;
   scales(channels, scale, o.gamma, o.rstd);
   normalise(exec, shape, pass);
 }

@@ -317,11 +317,13 @@ void patches_backward_weights(CpuExec& exec, const Conv2dShape& s, float* dw, Ac
 
 }  // namespace
 
+bool normalises_input(const CpuExec& exec, const Conv2dShape& shape) { return suits_winograd(exec, shape); }
+
 template <class T>
 void conv2d_forward(CpuExec& exec, const Conv2dForward<T>& o) {
   check("conv2d", o.shape);
-  const auto forward = suits_winograd(exec, o.shape) ? winograd_forward : patches_forward;
-  forward(exec, o.shape, o.y, o.x, o.w);
+  if (suits_winograd(exec, o.shape)) return winograd_forward(exec, o.shape, o.y, o.x, o.norm, o.w);
+  patches_forward(exec, o.shape, o.y, o.x, o.w);
 }
 
 template <class T>
@@ -334,8 +336,10 @@ void conv2d_backward_data(CpuExec& exec, const Conv2dBackwardData<T>& o) {
 template <class T>
 void conv2d_backward_weights(CpuExec& exec, const Conv2dBackwardWeights<T>& o) {
   check("conv2d", o.shape);
-  const auto backward = suits_winograd(exec, o.shape) ? winograd_backward_weights : patches_backward_weights;
-  backward(exec, o.shape, o.dw, o.accumulate, o.dy, o.x);
+  if (suits_winograd(exec, o.shape)) {
+    return winograd_backward_weights(exec, o.shape, o.dw, o.accumulate, o.dy, o.x, o.norm);
+  }
+  patches_backward_weights(exec, o.shape, o.dw, o.accumulate, o.dy, o.x);
 }
 
 template void conv2d_forward(CpuExec&, const Conv2dForward<float>&);

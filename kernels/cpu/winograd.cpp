@@ -6,6 +6,8 @@
 
 #include "kernels/cpu/chunks.h"
 #include "kernels/cpu/isa.h"
+#include "kernels/cpu/layout.h"
+#include "kernels/cpu/normalised.h"
 #include "kernels/cpu/product.h"
 
 namespace nepenthe::kernels {
@@ -89,6 +91,29 @@ struct Planes {
   }
 };
 
+/// InputNorm with the scale in place of what it is made of; all null where there is none.
+struct Norm {
+  const float *mean = nullptr, *scale = nullptr, *beta = nullptr;
+};
+
+/// What becomes of a vector of pixels of one channel block on its way in.
+template <int W>
+struct AsItIs {
+  NEPENTHE_INLINE AsItIs(const Norm&, int) {}
+  NEPENTHE_INLINE typename Lanes<W>::type operator()(const typename Lanes<W>::type& x) const { return x; }
+};
+template <int W>
+struct Normalised {
+  typename Lanes<W>::type mean, scale, beta;
+  NEPENTHE_INLINE Normalised(const Norm& norm, int block)
+      : mean(load<W>(norm.mean + block * W)),
+        scale(load<W>(norm.scale + block * W)),
+        beta(load<W>(norm.beta + block * W)) {}
+  NEPENTHE_INLINE typename Lanes<W>::type operator()(const typename Lanes<W>::type& x) const {
+    return rectified(normalised(x, mean, scale, beta));
+  }
+};
+
 /// y (n, out) = x (n, in) * filters, or its gradients.
 struct Winograd {
   Planes in, out;
@@ -96,6 +121,7 @@ struct Winograd {
   int tiles_y, tiles_x;
   int rows_in_group;  // of tiles; those of the whole batch are counted through
   Chunks groups;      // of rows of tiles
+  Norm norm;          // of `in`
 
   Winograd(const ImageShape& input, const ImageShape& output, int padding_of_input)
       : in{.h = input.h, .w = input.w, .channels = input.c},
@@ -120,31 +146,30 @@ struct Winograd {
 
 /// A group's scratch memory.
 struct Scratch {
-  float *strip, *zeros, *input, *output;
+  float *strip, *input, *output;
 
   static std::size_t floats(const Winograd& op, int lanes) {
-    return (reach * op.strip_columns() + std::size_t(std::max(op.in.w, op.out.w))) * std::size_t(lanes) +
-           points * (op.in_stride() + op.out_stride());
+    return reach * op.strip_columns() * std::size_t(lanes) + points * (op.in_stride() + op.out_stride());
   }
   Scratch(const Winograd& op, int lanes, float* memory)
       : strip(memory),
-        zeros(strip + reach * op.strip_columns() * std::size_t(lanes)),
-        input(zeros + std::size_t(std::max(op.in.w, op.out.w)) * std::size_t(lanes)),
+        input(strip + reach * op.strip_columns() * std::size_t(lanes)),
         output(input + points * op.in_stride()) {}
 };
 
 /// One row of tiles of one channel block, whose inputs begin at row `first_row` and column −padding; what lies outside
 /// the picture is 0. The columns first: each pixel's rows, into the strip; then each tile's.
-template <int W, int Rows, void (*Transform)(const typename Lanes<W>::type (&)[Rows], typename Lanes<W>::type (&)[6])>
-NEPENTHE_INLINE void transform_row(const Planes& planes, const float* pixels, int n, int block, int first_row,
-                                   int padding, int tiles_x, const Scratch& scratch, float* to, std::size_t stride,
-                                   std::size_t step) {
+template <int W, int Rows, void (*Transform)(const typename Lanes<W>::type (&)[Rows], typename Lanes<W>::type (&)[6]),
+          class Read>
+NEPENTHE_INLINE void transform_row(const Read& read, const Planes& planes, const float* pixels, int n, int block,
+                                   int first_row, int padding, int tiles_x, const Scratch& scratch, float* to,
+                                   std::size_t stride, std::size_t step) {
   typedef typename Lanes<W>::type Vector;
   const std::size_t columns = std::size_t(tiles_x) * tile + (Rows - tile);
-  const float* rows[Rows];
+  const float* rows[Rows];  // null: outside
   for (int i = 0; i < Rows; ++i) {
     const int row = first_row + i;
-    rows[i] = row >= 0 && row < planes.h ? pixels + planes.row_at<W>(n, block, row) : scratch.zeros;
+    rows[i] = row >= 0 && row < planes.h ? pixels + planes.row_at<W>(n, block, row) : nullptr;
   }
   const auto strip = [&](int i, std::size_t column) { return scratch.strip + (std::size_t(i) * columns + column) * W; };
   const auto begin = static_cast<std::size_t>(padding), end = std::min(columns, begin + std::size_t(planes.w));
@@ -154,7 +179,9 @@ NEPENTHE_INLINE void transform_row(const Planes& planes, const float* pixels, in
   }
   for (std::size_t column = begin; column < end; ++column) {
     Vector d[Rows], t[6];
-    for (int i = 0; i < Rows; ++i) d[i] = load<W>(rows[i] + (column - begin) * W);
+    for (int i = 0; i < Rows; ++i) {
+      d[i] = rows[i] != nullptr ? read(load<W>(rows[i] + (column - begin) * W)) : Vector{};
+    }
     Transform(d, t);
     for (int i = 0; i < reach; ++i) store<W>(strip(i, column), t[i]);
   }
@@ -169,15 +196,15 @@ NEPENTHE_INLINE void transform_row(const Planes& planes, const float* pixels, in
 }
 
 /// scratch.input (36, tiles of the group, in channels) of a group's inputs.
-template <int W>
+template <int W, class Read>
 NEPENTHE_INLINE void transform_inputs(const Winograd& op, const float* x, Range rows, const Scratch& scratch) {
   for (std::size_t row = rows.begin; row < rows.end; ++row) {
     const int n = static_cast<int>(row) / op.tiles_y, y = static_cast<int>(row) % op.tiles_y;
     float* to = scratch.input + (row - rows.begin) * std::size_t(op.tiles_x) * op.in.channels;
     for (int block = 0; block < op.in.channels / W; ++block) {
-      transform_row<W, 6, input_points<typename Lanes<W>::type>>(op.in, x, n, block, y * tile - op.padding, op.padding,
-                                                                 op.tiles_x, scratch, to + block * W, op.in_stride(),
-                                                                 std::size_t(op.in.channels));
+      transform_row<W, 6, input_points<typename Lanes<W>::type>>(
+          Read(op.norm, block), op.in, x, n, block, y * tile - op.padding, op.padding, op.tiles_x, scratch,
+          to + block * W, op.in_stride(), std::size_t(op.in.channels));
     }
   }
 }
@@ -189,9 +216,9 @@ NEPENTHE_INLINE void transform_gradients(const Winograd& op, const float* dy, Ra
     const int n = static_cast<int>(row) / op.tiles_y, y = static_cast<int>(row) % op.tiles_y;
     float* to = scratch.output + (row - rows.begin) * std::size_t(op.tiles_x) * op.out.channels;
     for (int block = 0; block < op.out.channels / W; ++block) {
-      transform_row<W, 4, gradient_points<typename Lanes<W>::type>>(op.out, dy, n, block, y * tile, 0, op.tiles_x,
-                                                                    scratch, to + block * W, op.out_stride(),
-                                                                    std::size_t(op.out.channels));
+      transform_row<W, 4, gradient_points<typename Lanes<W>::type>>(AsItIs<W>({}, block), op.out, dy, n, block,
+                                                                    y * tile, 0, op.tiles_x, scratch, to + block * W,
+                                                                    op.out_stride(), std::size_t(op.out.channels));
     }
   }
 }
@@ -266,12 +293,12 @@ NEPENTHE_INLINE void fetch(const Planes& planes, int tiles_y, const float* pixel
   }
 }
 
-template <int W, bool Adds>
+template <int W, bool Adds, template <int> class Read>
 NEPENTHE_INLINE void convolve_group(const Winograd* operation, Range rows, float* y, const float* x,
                                     const float* filters, float* memory) {
   const Winograd& op = *operation;
   const Scratch scratch(op, W, memory);
-  transform_inputs<W>(op, x, rows, scratch);
+  transform_inputs<W, Read<W>>(op, x, rows, scratch);
   const Range next = op.after(rows);
   for (int point = 0; point < points; ++point) {
     fetch<W, false>(op.in, op.tiles_y, x, next, point);
@@ -330,27 +357,32 @@ NEPENTHE_INLINE void transform_filters(const Winograd* operation, const FilterVi
   }
 }
 
-void convolve(CpuExec& exec, const Winograd& op, float* y, bool adds, const float* x, const FilterView& view) {
+/// `of`, where it is anything, in the memory at `scale` (channels).
+Norm scaled(const InputNorm& of, int channels, float* scale) {
+  if (of.mean == nullptr) return {};
+  scales(channels, scale, of.gamma, of.rstd);
+  return {.mean = of.mean, .scale = scale, .beta = of.beta};
+}
+
+void convolve(CpuExec& exec, Winograd op, float* y, bool adds, const float* x, const InputNorm& norm,
+              const FilterView& view) {
   const int lanes = exec.lanes();
   const std::size_t own = (Scratch::floats(op, lanes) + 15) / 16 * 16;
-  float* filters = exec.workspace(op.filter_floats() + own * std::size_t(exec.threads()));
+  float* filters = exec.workspace(op.filter_floats() + own * std::size_t(exec.threads()) + std::size_t(op.in.channels));
   float* memory = filters + op.filter_floats();
+  op.norm = scaled(norm, op.in.channels, memory + own * std::size_t(exec.threads()));
   exec.parallel(op.out.channels / lanes, [&](int block, int) {
     on_isa<transform_filters<16>, transform_filters<8>>(exec.isa(), &op, &view, block, filters);
   });
-  for (int thread = 0; thread < exec.threads(); ++thread) {
-    const Scratch scratch(op, lanes, memory + own * std::size_t(thread));
-    std::fill(scratch.zeros, scratch.input, 0.0f);
-  }
   exec.parallel(op.groups.parts(), [&](int group, int thread) {
     float* scratch = memory + own * std::size_t(thread);
-    if (adds) {
-      on_isa<convolve_group<16, true>, convolve_group<8, true>>(exec.isa(), &op, op.groups[group], y, x,
-                                                                static_cast<const float*>(filters), scratch);
-    } else {
-      on_isa<convolve_group<16, false>, convolve_group<8, false>>(exec.isa(), &op, op.groups[group], y, x,
-                                                                  static_cast<const float*>(filters), scratch);
-    }
+    const auto run = [&]<bool Adds, template <int> class Read>() {
+      on_isa<convolve_group<16, Adds, Read>, convolve_group<8, Adds, Read>>(
+          exec.isa(), &op, op.groups[group], y, x, static_cast<const float*>(filters), scratch);
+    };
+    if (adds) return run.template operator()<true, AsItIs>();
+    if (op.norm.scale != nullptr) return run.template operator()<false, Normalised>();
+    run.template operator()<false, AsItIs>();
   });
 }
 
@@ -358,12 +390,12 @@ void convolve(CpuExec& exec, const Winograd& op, float* y, bool adds, const floa
 // ---------------------------------------------------------------------------------------------
 
 /// sums (36, in channels, out channels) [+]= those of a group.
-template <int W>
+template <int W, template <int> class Read>
 NEPENTHE_INLINE void sum_group(const Winograd* operation, Range rows, bool first, float* sums, const float* dy,
                                const float* x, float* memory) {
   const Winograd& op = *operation;
   const Scratch scratch(op, W, memory);
-  transform_inputs<W>(op, x, rows, scratch);
+  transform_inputs<W, Read<W>>(op, x, rows, scratch);
   transform_gradients<W>(op, dy, rows, scratch);
   const Range next = op.after(rows);
   for (int point = 0; point < points; ++point) {
@@ -432,38 +464,44 @@ bool suits_winograd(const CpuExec& exec, const Conv2dShape& s) {
   return s.kernel == 3 && s.stride == 1 && s.padding <= 2 && s.c % exec.lanes() == 0 && s.out_c % exec.lanes() == 0;
 }
 
-void winograd_forward(CpuExec& exec, const Conv2dShape& s, float* y, const float* x, const float* w) {
+void winograd_forward(CpuExec& exec, const Conv2dShape& s, float* y, const float* x, const InputNorm& norm,
+                      const float* w) {
   const std::ptrdiff_t c = s.c;
-  convolve(exec, Winograd(s.input(), s.output(), s.padding), y, false, x, {w, taps * c, c, 1});
+  convolve(exec, Winograd(s.input(), s.output(), s.padding), y, false, x, norm, {w, taps * c, c, 1});
 }
 
 void winograd_backward_data(CpuExec& exec, const Conv2dShape& s, float* dx, Accumulate accumulate, const float* dy,
                             const float* w) {
   // A convolution with the filters turned by 180 degrees, in and out channels exchanged.
   const std::ptrdiff_t c = s.c;
-  convolve(exec, Winograd(s.output(), s.input(), 2 - s.padding), dx, accumulate == Accumulate::add, dy,
+  convolve(exec, Winograd(s.output(), s.input(), 2 - s.padding), dx, accumulate == Accumulate::add, dy, {},
            {w + (taps - 1) * c, 1, -c, taps * c});
 }
 
 void winograd_backward_weights(CpuExec& exec, const Conv2dShape& s, float* dw, Accumulate accumulate, const float* dy,
-                               const float* x) {
-  const Winograd op(s.input(), s.output(), s.padding);
+                               const float* x, const InputNorm& norm) {
+  Winograd op(s.input(), s.output(), s.padding);
   const int lanes = exec.lanes();
   const Chunks chunks = at_most(most_partial_sums, op.groups.parts());
   const std::size_t scratch = (Scratch::floats(op, lanes) + 15) / 16 * 16;
   const std::size_t own = op.filter_floats() + scratch, partial_floats = taps * std::size_t(s.c) * s.out_c;
-  float* partial = exec.workspace(partial_floats * std::size_t(chunks.parts()) + own * std::size_t(exec.threads()));
+  float* partial = exec.workspace(partial_floats * std::size_t(chunks.parts()) + own * std::size_t(exec.threads()) +
+                                  std::size_t(s.c));
   float* memory = partial + partial_floats * std::size_t(chunks.parts());
-  for (int thread = 0; thread < exec.threads(); ++thread) {
-    const Scratch zeroed(op, lanes, memory + own * std::size_t(thread) + op.filter_floats());
-    std::fill(zeroed.zeros, zeroed.input, 0.0f);
-  }
+  op.norm = scaled(norm, s.c, memory + own * std::size_t(exec.threads()));
   exec.parallel(chunks.parts(), [&](int chunk, int thread) {
     float* sums = memory + own * std::size_t(thread);
     const Range groups = chunks[chunk];
     for (std::size_t group = groups.begin; group < groups.end; ++group) {
-      on_isa<sum_group<16>, sum_group<8>>(exec.isa(), &op, op.groups[static_cast<int>(group)], group == groups.begin,
-                                          sums, dy, x, sums + op.filter_floats());
+      const auto run = [&]<template <int> class Read>() {
+        on_isa<sum_group<16, Read>, sum_group<8, Read>>(exec.isa(), &op, op.groups[static_cast<int>(group)],
+                                                        group == groups.begin, sums, dy, x, sums + op.filter_floats());
+      };
+      if (op.norm.scale != nullptr) {
+        run.template operator()<Normalised>();
+      } else {
+        run.template operator()<AsItIs>();
+      }
     }
     on_isa<transform_sums<16>, transform_sums<8>>(exec.isa(), &op, static_cast<const float*>(sums),
                                                   partial + partial_floats * std::size_t(chunk));

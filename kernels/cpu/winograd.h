@@ -6,6 +6,7 @@
 // are 0, ±5/8, ±3/2 and ∞, whose errors are half those of 0, ±1, ±2 and ∞ (6e-7 of the result for 32 channels).
 #pragma once
 
+#include "kernels/conv2d.h"
 #include "kernels/cpu_exec.h"
 #include "kernels/shapes.h"
 
@@ -15,10 +16,11 @@ namespace nepenthe::kernels {
 bool suits_winograd(const CpuExec& exec, const Conv2dShape& shape);
 
 /// The operands are those of conv2d.h.
-void winograd_forward(CpuExec& exec, const Conv2dShape& shape, float* y, const float* x, const float* w);
+void winograd_forward(CpuExec& exec, const Conv2dShape& shape, float* y, const float* x, const InputNorm& norm,
+                      const float* w);
 void winograd_backward_data(CpuExec& exec, const Conv2dShape& shape, float* dx, Accumulate accumulate, const float* dy,
                             const float* w);
 void winograd_backward_weights(CpuExec& exec, const Conv2dShape& shape, float* dw, Accumulate accumulate,
-                               const float* dy, const float* x);
+                               const float* dy, const float* x, const InputNorm& norm);
 
 }  // namespace nepenthe::kernels

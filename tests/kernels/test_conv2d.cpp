@@ -3,6 +3,7 @@
 #include <stdexcept>
 
 #include "backends.h"
+#include "kernels/batch_norm.h"
 #include "kernels/conv_algorithms.h"
 #include "kernels/cpu/winograd.h"
 #include "reference/conv2d.h"
@@ -104,6 +105,58 @@ TEST_CASE("conv2d: all three against the reference") {
         check_backward_weights(backend, s, accumulate);
       }
     }
+  });
+}
+
+/// y and dw of a convolution of relu(norm(x)), which is computed before it or on its way in.
+template <class Backend>
+Outputs of_normalised(const Backend& backend, const Conv2dShape& s, bool before) {
+  const auto channels = static_cast<std::size_t>(s.c);
+  return deterministic(backend, [&](const auto& run) {
+    const auto x = run.images(s.input(), random_floats(s.input().size(), 1));
+    const auto dy = run.images(s.output(), random_floats(s.output().size(), 2));
+    const auto w = run.stored(random_floats(s.weights(), 3, 0.2f));
+    const auto gamma = run.upload(random_floats(channels, 4)), beta = run.upload(random_floats(channels, 5));
+    auto mean = run.upload(poisoned(channels)), rstd = run.upload(poisoned(channels));
+    auto running_mean = run.upload(std::vector<float>(channels)),
+         running_var = run.upload(std::vector<float>(channels));
+    auto normalised = run.images(s.input(), poisoned(s.input().size()));
+    kernels::batch_norm_forward<float>(run.exec, {.shape = {.image = s.input(), .relu = true},
+                                                  .y = before ? normalised.data() : nullptr,
+                                                  .mean = mean.data(),
+                                                  .rstd = rstd.data(),
+                                                  .running_mean = running_mean.data(),
+                                                  .running_var = running_var.data(),
+                                                  .x = x.data(),
+                                                  .residual = nullptr,
+                                                  .gamma = gamma.data(),
+                                                  .beta = beta.data()});
+    const auto* const input = before ? normalised.data() : x.data();
+    kernels::InputNorm norm;
+    if (!before) norm = {.mean = mean.data(), .rstd = rstd.data(), .gamma = gamma.data(), .beta = beta.data()};
+    auto y = run.images(s.output(), poisoned(s.output().size()));
+    conv2d_forward(run.exec, Conv2dForward{.shape = s, .y = y.data(), .x = input, .w = w.data(), .norm = norm});
+    auto dw = run.upload(poisoned(s.weights()));
+    conv2d_backward_weights(
+        run.exec,
+        Conv2dBackwardWeights{
+            .shape = s, .dw = dw.data(), .accumulate = Accumulate::assign, .dy = dy.data(), .x = input, .norm = norm});
+    return Outputs{y.host(), dw.host(), mean.host(), rstd.host(), running_mean.host(), running_var.host()};
+  });
+}
+
+TEST_CASE("conv2d: an input normalised on its way in gives the bits of one normalised before") {
+  on_cpu([](const auto& backend) {
+    int taken = 0;
+    for (const auto& [name, s, network] :
+         cases::up_to(cases::conv2d, 1e8, [](const Conv2dShape& shape) { return cases::products(shape); })) {
+      if (!kernels::normalises_input(exec_with(1), s)) continue;
+      CAPTURE(name);
+      const Outputs before = of_normalised(backend, s, true), on_its_way = of_normalised(backend, s, false);
+      for (std::size_t i = 0; i < before.size(); ++i) CHECK(same_bits(on_its_way[i], before[i]));
+      ++taken;
+    }
+    CHECK(taken > 5);
   });
 }
 
