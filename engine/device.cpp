@@ -15,8 +15,8 @@ std::string_view without_tag(std::string_view message) {
 }
 
 kernels::Exec open_cpu(const DeviceSettings& settings) {
-  if (settings.precision != Precision::fp32) {
-    throw UsageError(fmt::format("precision {}: the CPU backend computes in fp32 only", name(settings.precision)));
+  if (settings.precision == Precision::tf32) {
+    throw UsageError("precision tf32: the CPU backend has fp32 and bf16");
   }
   if (settings.threads < 0 || settings.threads > kernels::most_threads) {
     throw UsageError(

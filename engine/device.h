@@ -126,9 +126,7 @@ template <class Body>
 void Device::run(Body&& body) {
   std::visit(
       [&](auto& exec) {
-        if constexpr (!std::is_same_v<std::decay_t<decltype(exec)>, kernels::CpuExec>) {
-          if (precision() == Precision::bf16) return body(exec, kernels::bf16{});
-        }
+        if (precision() == Precision::bf16) return body(exec, kernels::bf16{});
         body(exec, float{});
       },
       exec_);

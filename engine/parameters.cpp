@@ -139,7 +139,7 @@ void Parameters::begin_pass() {
   device_->run([&](auto& exec, auto element) {
     if constexpr (std::is_same_v<decltype(element), kernels::bf16>) {
       const ProfiledRange range(*device_, "cast_filters");
-      cast(exec, values_.size(), rounded_.data(), values());  // by its argument: the CPU has none
+      kernels::cast(exec, values_.size(), rounded_.data(), values());
     }
   });
 }

@@ -1,7 +1,7 @@
 // Batch normalisation over (N, H, W) for each channel (Ioffe & Szegedy 2015), fused with what follows it in a residual
 // network: y = relu?(gamma·(x − mean)·rstd + beta [+ residual]).
 //
-// T, the activations' type, is float on the CPU, float or bf16 on CUDA. Activations are (N, H, W, C) in the backend's
+// T, the activations' type, is float or bf16; arithmetic is in fp32. Activations are (N, H, W, C) in the backend's
 // layout, all other operands (C). Shapes without elements are std::invalid_argument.
 #pragma once
 

@@ -1,11 +1,11 @@
 // 2-d convolution without bias. Activations lie in the backend's layout; filters are (K, R, S, C) in memory, that is
 // (out channels, kernel rows, kernel columns, in channels), on every backend.
 //
-// T, the type of activations and filters, is float on the CPU; on CUDA, where cuDNN computes, float (products in fp32,
-// or in TF32 where the precision is tf32 or bf16) or bf16 (products in bf16, sums in fp32). There all operands are
-// aligned to 16 bytes, and the first call for a shape makes its plan, so that it cannot be captured.
-// Throws std::invalid_argument for shapes without output, std::runtime_error where cuDNN has no engine that may be
-// used, or a recorded one cannot be had.
+// T, the type of activations and filters, is float or bf16. On the CPU all arithmetic is in fp32. On CUDA cuDNN
+// computes: for float products in fp32, or in TF32 where the precision is tf32 or bf16; for bf16 products in bf16, sums
+// in fp32. There all operands are aligned to 16 bytes, and the first call for a shape makes its plan, so that it cannot
+// be captured. Throws std::invalid_argument for shapes without output, std::runtime_error where cuDNN has no engine
+// that may be used, or a recorded one cannot be had.
 #pragma once
 
 #include "kernels/exec_fwd.h"
@@ -14,7 +14,8 @@
 namespace nepenthe::kernels {
 
 /// What a convolution's input goes through on its way in: relu(gamma·(x − mean)·rstd + beta), with numbers (C) as
-/// batch_norm_forward leaves them, and to the same bits. Null: the input is taken as it is.
+/// batch_norm_forward leaves them; in fp32 the bits are those of one after the other, in bf16 nothing is rounded in
+/// between. Null: the input is taken as it is.
 struct InputNorm {
   const float* mean = nullptr;
   const float* rstd = nullptr;

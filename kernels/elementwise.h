@@ -1,4 +1,4 @@
-// Small vector helpers of the CUDA backend; the CPU's kernels need none.
+// Small vector helpers.
 #pragma once
 
 #include <cstddef>
@@ -14,6 +14,7 @@ void add(CudaExec& exec, std::size_t count, float* y, const float* x);
 void add(CudaExec& exec, std::size_t count, bf16* y, const bf16* x);
 
 /// y (count) = x (count), rounded to nearest.
+void cast(CpuExec& exec, std::size_t count, bf16* y, const float* x);
 void cast(CudaExec& exec, std::size_t count, bf16* y, const float* x);
 /// y (count) = x (count), or added to it.
 void cast(CudaExec& exec, std::size_t count, float* y, Accumulate accumulate, const bf16* x);

@@ -22,7 +22,7 @@ struct Augmentation {
 
 /// images = (enlarge(augment(bytes[id]))/255 − mean)/std, batch_labels = labels[id], for id = order[control->offset …],
 /// where enlarge repeats each pixel `scale` times in both directions (nearest neighbour). T, the activations' type, is
-/// float on the CPU, float or bf16 on CUDA. Throws std::invalid_argument for other than three channels, and for sides
+/// float or bf16. Throws std::invalid_argument for other than three channels, and for sides
 /// that are no multiples of `scale`.
 template <class T>
 struct Gather {

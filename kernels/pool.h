@@ -1,4 +1,4 @@
-// Pooling of activations in the backend's layout. T, their type, is float on the CPU, float or bf16 on CUDA. Shapes
+// Pooling of activations in the backend's layout. T, their type, is float or bf16. Shapes
 // without elements are std::invalid_argument.
 #pragma once
 

@@ -12,10 +12,11 @@ namespace nepenthe::kernels {
 namespace {
 
 /// What the loops over a chunk need; members that a pass does not use are null.
+template <class T>
 struct Pass {
   Layout layout;
-  const float *x = nullptr, *y = nullptr, *dy = nullptr, *residual = nullptr;
-  float *out = nullptr, *dresidual = nullptr;
+  const T *x = nullptr, *y = nullptr, *dy = nullptr, *residual = nullptr;
+  T *out = nullptr, *dresidual = nullptr;
   // Numbers for each channel.
   const float *mean = nullptr, *scale = nullptr, *beta = nullptr;  // scale = gamma·rstd
   const float *offset = nullptr, *slope = nullptr;                 // dx = scale·g + slope·(x − mean) + offset
@@ -30,8 +31,8 @@ NEPENTHE_INLINE Vector masked(const Vector& dy, const Vector& v) {
 /// Mean and sum of squared deviations of each channel over a chunk, to means and squares (C). Each run's deviations are
 /// taken from the run's own mean, in a second pass over it that the cache serves, so that a large mean cannot swallow
 /// the variance; runs are merged by Chan, Golub & LeVeque's update.
-template <int W>
-NEPENTHE_INLINE void moments_of_chunk(const Pass* pass, Range images, float* means, float* squares) {
+template <int W, class T>
+NEPENTHE_INLINE void moments_of_chunk(const Pass<T>* pass, Range images, float* means, float* squares) {
   const Layout& layout = pass->layout;
   const int block = layout.block, lanes = block == 1 ? 1 : W;
   const auto plane = static_cast<float>(layout.plane);
@@ -39,7 +40,7 @@ NEPENTHE_INLINE void moments_of_chunk(const Pass* pass, Range images, float* mea
     float* mean = means + k * lanes;
     float* square = squares + k * lanes;
     for (std::size_t n = images.begin; n < images.end; ++n) {
-      const float* x = pass->x + layout.offset(static_cast<int>(n), k);
+      const T* x = pass->x + layout.offset(static_cast<int>(n), k);
       RunSum<W> sum;
       each<W>(
           layout.run, [&](auto width, std::size_t i, auto slot)
@@ -69,14 +70,14 @@ NEPENTHE_INLINE void moments_of_chunk(const Pass* pass, Range images, float* mea
   }
 }
 
-template <int W, bool Add, bool Relu>
-NEPENTHE_INLINE void normalise_chunk(const Pass* pass, Range images) {
+template <int W, bool Add, bool Relu, class T>
+NEPENTHE_INLINE void normalise_chunk(const Pass<T>* pass, Range images) {
   const Layout& layout = pass->layout;
   for (std::size_t n = images.end; n-- > images.begin;) {
     for (int k = layout.blocks; k-- > 0;) {
       const std::size_t at = layout.offset(static_cast<int>(n), k);
-      const float* x = pass->x + at;
-      float* y = pass->out + at;
+      const T* x = pass->x + at;
+      T* y = pass->out + at;
       const PerChannel<W> mean(pass->mean, k, layout.block), scale(pass->scale, k, layout.block),
           beta(pass->beta, k, layout.block);
       each<W>(
@@ -93,13 +94,13 @@ NEPENTHE_INLINE void normalise_chunk(const Pass* pass, Range images) {
 enum class Residual { none, assign, add };
 
 /// The masked gradient at element i; Kept: the first pass has left it in dresidual.
-template <int W, bool Relu, Residual residual, bool Kept>
+template <int W, bool Relu, Residual residual, bool Kept, class T>
 struct MaskedGradient {
-  const Pass& pass;
+  const Pass<T>& pass;
   std::size_t at;
   PerChannel<W> mean, scale, beta;
 
-  NEPENTHE_INLINE MaskedGradient(const Pass& p, int n, int k)
+  NEPENTHE_INLINE MaskedGradient(const Pass<T>& p, int n, int k)
       : pass(p),
         at(p.layout.offset(n, k)),
         mean(p.mean, k, p.layout.block),
@@ -124,16 +125,16 @@ struct MaskedGradient {
 
 /// Sums of g and of g·(x − mean) for each channel over a chunk, of which the runs are added in order; writes or adds
 /// the residual's gradient.
-template <int W, bool Relu, Residual residual>
-NEPENTHE_INLINE void gradient_sums_of_chunk(const Pass* pass, Range images, float* sums, float* products) {
+template <int W, bool Relu, Residual residual, class T>
+NEPENTHE_INLINE void gradient_sums_of_chunk(const Pass<T>* pass, Range images, float* sums, float* products) {
   const Layout& layout = pass->layout;
   const int block = layout.block, lanes = block == 1 ? 1 : W;
   for (int k = 0; k < layout.blocks; ++k) {
     for (std::size_t n = images.begin; n < images.end; ++n) {
-      const MaskedGradient<W, Relu, residual, false> gradient(*pass, static_cast<int>(n), k);
+      const MaskedGradient<W, Relu, residual, false, T> gradient(*pass, static_cast<int>(n), k);
       const std::size_t at = gradient.at;
-      const float* x = pass->x + at;
-      float* dresidual = pass->dresidual + (residual == Residual::none ? 0 : at);
+      const T* x = pass->x + at;
+      T* dresidual = pass->dresidual + (residual == Residual::none ? 0 : at);
       RunSum<W> sum, product;
       each<W>(
           layout.run, [&](auto width, std::size_t i, auto slot) __attribute__((always_inline)) {
@@ -156,15 +157,15 @@ NEPENTHE_INLINE void gradient_sums_of_chunk(const Pass* pass, Range images, floa
   }
 }
 
-template <int W, bool Relu, Residual residual>
-NEPENTHE_INLINE void dx_of_chunk(const Pass* pass, Range images) {
+template <int W, bool Relu, Residual residual, class T>
+NEPENTHE_INLINE void dx_of_chunk(const Pass<T>* pass, Range images) {
   const Layout& layout = pass->layout;
   for (std::size_t n = images.end; n-- > images.begin;) {
     for (int k = layout.blocks; k-- > 0;) {
-      const MaskedGradient<W, Relu, residual, residual == Residual::assign> gradient(*pass, static_cast<int>(n), k);
+      const MaskedGradient<W, Relu, residual, residual == Residual::assign, T> gradient(*pass, static_cast<int>(n), k);
       const PerChannel<W> slope(pass->slope, k, layout.block), offset(pass->offset, k, layout.block);
-      const float* x = pass->x + gradient.at;
-      float* dx = pass->out + gradient.at;
+      const T* x = pass->x + gradient.at;
+      T* dx = pass->out + gradient.at;
       each<W>(
           layout.run, [&](auto width, std::size_t i, auto) __attribute__((always_inline)) {
             const auto deviation = load<width>(x + i) - gradient.mean(width);
@@ -175,13 +176,14 @@ NEPENTHE_INLINE void dx_of_chunk(const Pass* pass, Range images) {
   }
 }
 
-void normalise(CpuExec& exec, const BatchNormShape& shape, const Pass& pass) {
+template <class T>
+void normalise(CpuExec& exec, const BatchNormShape& shape, const Pass<T>& pass) {
   const Chunks chunks = chunks_of_images(shape.image.n);
   const Isa isa = exec.isa();
   exec.parallel(chunks.parts(), [&](int part, int) {
     const Range images = chunks[chunks.parts() - 1 - part];
     const auto run = [&]<bool Add, bool Relu>() {
-      on_isa<normalise_chunk<16, Add, Relu>, normalise_chunk<8, Add, Relu>>(isa, &pass, images);
+      on_isa<normalise_chunk<16, Add, Relu, T>, normalise_chunk<8, Add, Relu, T>>(isa, &pass, images);
     };
     if (shape.add && shape.relu) return run.template operator()<true, true>();
     if (shape.add) return run.template operator()<true, false>();
@@ -190,20 +192,20 @@ void normalise(CpuExec& exec, const BatchNormShape& shape, const Pass& pass) {
   });
 }
 
-template <bool Relu, Residual residual>
-void backward_sums(CpuExec& exec, const Pass& pass, const Chunks& chunks, int channels, float* sums) {
+template <bool Relu, Residual residual, class T>
+void backward_sums(CpuExec& exec, const Pass<T>& pass, const Chunks& chunks, int channels, float* sums) {
   exec.parallel(chunks.parts(), [&](int part, int) {
     float* own = sums + 2 * std::size_t(part) * channels;
-    on_isa<gradient_sums_of_chunk<16, Relu, residual>, gradient_sums_of_chunk<8, Relu, residual>>(
+    on_isa<gradient_sums_of_chunk<16, Relu, residual, T>, gradient_sums_of_chunk<8, Relu, residual, T>>(
         exec.isa(), &pass, chunks[part], own, own + channels);
   });
 }
 
-template <bool Relu, Residual residual>
-void backward_dx(CpuExec& exec, const Pass& pass, const Chunks& chunks) {
+template <bool Relu, Residual residual, class T>
+void backward_dx(CpuExec& exec, const Pass<T>& pass, const Chunks& chunks) {
   exec.parallel(chunks.parts(), [&](int part, int) {
-    on_isa<dx_of_chunk<16, Relu, residual>, dx_of_chunk<8, Relu, residual>>(exec.isa(), &pass,
-                                                                            chunks[chunks.parts() - 1 - part]);
+    on_isa<dx_of_chunk<16, Relu, residual, T>, dx_of_chunk<8, Relu, residual, T>>(exec.isa(), &pass,
+                                                                                  chunks[chunks.parts() - 1 - part]);
   });
 }
 
@@ -217,16 +219,16 @@ void batch_norm_forward(CpuExec& exec, const BatchNormForward<T>& o) {
   const Chunks chunks = chunks_of_images(shape.image.n);
   float* moments = exec.workspace((2 * std::size_t(chunks.parts()) + 1) * channels);
   float* scale = moments + 2 * std::size_t(chunks.parts()) * channels;
-  Pass pass{.layout = layout_of(exec, shape.image),
-            .x = o.x,
-            .residual = o.residual,
-            .out = o.y,
-            .mean = o.mean,
-            .scale = scale,
-            .beta = o.beta};
+  Pass<T> pass{.layout = layout_of(exec, shape.image),
+               .x = o.x,
+               .residual = o.residual,
+               .out = o.y,
+               .mean = o.mean,
+               .scale = scale,
+               .beta = o.beta};
   exec.parallel(chunks.parts(), [&](int part, int) {
     float* means = moments + 2 * std::size_t(part) * channels;
-    on_isa<moments_of_chunk<16>, moments_of_chunk<8>>(exec.isa(), &pass, chunks[part], means, means + channels);
+    on_isa<moments_of_chunk<16, T>, moments_of_chunk<8, T>>(exec.isa(), &pass, chunks[part], means, means + channels);
   });
 
   const auto plane = static_cast<double>(pass.layout.plane);
@@ -266,13 +268,13 @@ void batch_norm_inference(CpuExec& exec, const BatchNormInference<T>& o) {
     scale[c] = static_cast<float>(o.gamma[c] / std::sqrt(double{o.var[c]} + double{shape.eps}));
   }
   normalise(exec, shape,
-            {.layout = layout_of(exec, shape.image),
-             .x = o.x,
-             .residual = o.residual,
-             .out = o.y,
-             .mean = o.mean,
-             .scale = scale,
-             .beta = o.beta});
+            Pass<T>{.layout = layout_of(exec, shape.image),
+                    .x = o.x,
+                    .residual = o.residual,
+                    .out = o.y,
+                    .mean = o.mean,
+                    .scale = scale,
+                    .beta = o.beta});
 }
 
 template <class T>
@@ -286,17 +288,17 @@ void batch_norm_backward(CpuExec& exec, const BatchNormBackward<T>& o) {
   float* scale = sums + sums_floats;
   float* slope = scale + channels;
   float* offset = slope + channels;
-  const Pass pass{.layout = layout_of(exec, shape.image),
-                  .x = o.x,
-                  .y = o.y,
-                  .dy = o.dy,
-                  .out = o.dx,
-                  .dresidual = o.dresidual,
-                  .mean = o.mean,
-                  .scale = scale,
-                  .beta = o.beta,
-                  .offset = offset,
-                  .slope = slope};
+  const Pass<T> pass{.layout = layout_of(exec, shape.image),
+                     .x = o.x,
+                     .y = o.y,
+                     .dy = o.dy,
+                     .out = o.dx,
+                     .dresidual = o.dresidual,
+                     .mean = o.mean,
+                     .scale = scale,
+                     .beta = o.beta,
+                     .offset = offset,
+                     .slope = slope};
   scales(channels, scale, o.gamma, o.rstd);
 
   const Residual residual = !shape.add                                    ? Residual::none
@@ -332,7 +334,10 @@ void batch_norm_backward(CpuExec& exec, const BatchNormBackward<T>& o) {
 }
 
 template void batch_norm_forward(CpuExec&, const BatchNormForward<float>&);
+template void batch_norm_forward(CpuExec&, const BatchNormForward<bf16>&);
 template void batch_norm_inference(CpuExec&, const BatchNormInference<float>&);
+template void batch_norm_inference(CpuExec&, const BatchNormInference<bf16>&);
 template void batch_norm_backward(CpuExec&, const BatchNormBackward<float>&);
+template void batch_norm_backward(CpuExec&, const BatchNormBackward<bf16>&);
 
 }  // namespace nepenthe::kernels

@@ -61,42 +61,43 @@ NEPENTHE_INLINE void each_tap(const Patches& p, Range pixels, Visit&& visit) {
 }
 
 /// Of picture n in channel blocks.
-template <int W>
-NEPENTHE_INLINE void read_blocked_patches(const Patches& p, const float* x, int n, Range pixels, float* patches) {
+template <int W, class T>
+NEPENTHE_INLINE void read_blocked_patches(const Patches& p, const T* x, int n, Range pixels, float* patches) {
   typedef typename Lanes<W>::type Vector;
-  const float* picture = x + p.in.offset(n, 0);
+  const T* picture = x + p.in.offset(n, 0);
   each_tap(
       p, pixels, [&](std::size_t patch, std::size_t at, bool inside) __attribute__((always_inline)) {
         for (int block = 0; block < p.in.blocks; ++block) {
-          const float* from = picture + std::size_t(block) * p.in.run + at * W;
+          const T* from = picture + std::size_t(block) * p.in.run + at * W;
           store<W>(patches + patch + std::size_t(block) * W, inside ? load<W>(from) : Vector{});
         }
       });
 }
 
 /// Of picture n in planes, row of outputs by row of outputs.
-NEPENTHE_INLINE void read_planar_patches(const Patches& p, const float* x, int n, Range pixels, float* patches) {
+template <class T>
+NEPENTHE_INLINE void read_planar_patches(const Patches& p, const T* x, int n, Range pixels, float* patches) {
   const Conv2dShape& s = p.shape;
   const auto width = static_cast<std::size_t>(s.out_w());
   for (std::size_t value = 0; value < p.length; ++value) {
     const int c = static_cast<int>(value) % s.c, tap = static_cast<int>(value) / s.c;
-    const float* plane = x + p.in.offset(n, c);
+    const T* plane = x + p.in.offset(n, c);
     float* to = patches + value * p.value_step();
     for (std::size_t pixel = pixels.begin; pixel < pixels.end;) {
       const int y = static_cast<int>(pixel / width) * s.stride - s.padding + tap / s.kernel;
-      const float* row = plane + std::ptrdiff_t{y} * s.w;
+      const T* row = plane + std::ptrdiff_t{y} * s.w;
       const std::size_t end = std::min(pixels.end, (pixel / width + 1) * width);
       int column = static_cast<int>(pixel % width) * s.stride - s.padding + tap % s.kernel;
       for (; pixel < end; ++pixel, column += s.stride) {
-        *to++ = y >= 0 && y < s.h && column >= 0 && column < s.w ? row[column] : 0;
+        *to++ = y >= 0 && y < s.h && column >= 0 && column < s.w ? to_float(row[column]) : 0;
       }
     }
   }
 }
 
 /// The group's matrix of patches.
-template <int W>
-NEPENTHE_INLINE void read_patches(const Patches& p, const float* x, int n, Range pixels, float* patches) {
+template <int W, class T>
+NEPENTHE_INLINE void read_patches(const Patches& p, const T* x, int n, Range pixels, float* patches) {
   if (p.in.block == 1) {
     read_planar_patches(p, x, n, pixels, patches);
   } else {
@@ -106,8 +107,7 @@ NEPENTHE_INLINE void read_patches(const Patches& p, const float* x, int n, Range
 
 /// Adds the patches' gradients to the picture's.
 template <int W>
-NEPENTHE_INLINE void add_patches(const Patches& p, float* dx, int n, Range pixels, const float* patches) {
-  float* picture = dx + p.in.offset(n, 0);
+NEPENTHE_INLINE void add_patches(const Patches& p, float* picture, Range pixels, const float* patches) {
   each_tap(
       p, pixels, [&](std::size_t patch, std::size_t at, bool inside) __attribute__((always_inline)) {
         if (!inside) return;
@@ -140,8 +140,8 @@ NEPENTHE_INLINE void each_output(const Patches& p, int n, Range pixels, Move&& m
 }
 
 /// rows (pixels, out_row) of the gradients of picture n's outputs.
-template <int W>
-NEPENTHE_INLINE void read_outputs(const Patches& p, const float* dy, int n, Range pixels, float* rows) {
+template <int W, class T>
+NEPENTHE_INLINE void read_outputs(const Patches& p, const T* dy, int n, Range pixels, float* rows) {
   for (std::size_t i = 0; i < pixels.end - pixels.begin; ++i) {
     std::fill(rows + i * p.out_row + p.shape.out_c, rows + (i + 1) * p.out_row, 0.0f);
   }
@@ -152,8 +152,8 @@ NEPENTHE_INLINE void read_outputs(const Patches& p, const float* dy, int n, Rang
 }
 
 /// One picture. filters: vector by vector of out channels, (length) vectors each.
-template <int W>
-NEPENTHE_INLINE void forward_picture(const Patches* patches, int n, float* y, const float* x, const float* filters,
+template <int W, class T>
+NEPENTHE_INLINE void forward_picture(const Patches* patches, int n, T* y, const T* x, const float* filters,
                                      float* scratch) {
   const Patches& p = *patches;
   float* rows = scratch + p.patches_floats();
@@ -180,13 +180,20 @@ NEPENTHE_INLINE void forward_picture(const Patches* patches, int n, float* y, co
   }
 }
 
-/// One picture. filters: vector by vector of a patch, (out channels) vectors each.
-template <int W>
-NEPENTHE_INLINE void backward_data_picture(const Patches* patches, int n, float* dx, bool adds, const float* dy,
+/// One picture, whose gradient is summed up in fp32 and rounded once. filters: vector by vector of a patch, (out
+/// channels) vectors each.
+template <int W, class T>
+NEPENTHE_INLINE void backward_data_picture(const Patches* patches, int n, T* dx, bool adds, const T* dy,
                                            const float* filters, float* scratch) {
   const Patches& p = *patches;
   float* rows = scratch + p.patches_floats();
-  if (!adds) std::fill(dx + p.in.offset(n, 0), dx + p.in.offset(n + 1, 0), 0.0f);
+  float* picture = rows + p.outputs_floats();
+  T* result = dx + p.in.offset(n, 0);
+  const std::size_t count = p.in.offset(1, 0);
+  each<W>(
+      count, [&](auto width, std::size_t i, auto) __attribute__((always_inline)) {
+        store<width>(picture + i, adds ? load<width>(result + i) : decltype(load<width>(result)){});
+      });
   const Chunks groups = p.groups();
   for (int group = 0; group < groups.parts(); ++group) {
     const Range pixels = groups[group];
@@ -203,14 +210,17 @@ NEPENTHE_INLINE void backward_data_picture(const Patches* patches, int n, float*
                  .b = filters,
                  .b_step = W,
                  .b_vector = std::size_t(p.shape.out_c) * W});
-    add_patches<W>(p, dx, n, pixels, scratch);
+    add_patches<W>(p, picture, pixels, scratch);
   }
+  each<W>(
+      count, [&](auto width, std::size_t i, auto)
+                 __attribute__((always_inline)) { store<width>(result + i, load<width>(picture + i)); });
 }
 
 /// sums (length, out_row) of a chunk of pictures.
-template <int W>
-NEPENTHE_INLINE void backward_weights_pictures(const Patches* patches, Range pictures, float* sums, const float* dy,
-                                               const float* x, float* scratch) {
+template <int W, class T>
+NEPENTHE_INLINE void backward_weights_pictures(const Patches* patches, Range pictures, float* sums, const T* dy,
+                                               const T* x, float* scratch) {
   const Patches& p = *patches;
   float* rows = scratch + p.patches_floats();
   const Chunks groups = p.groups();
@@ -238,23 +248,24 @@ NEPENTHE_INLINE void backward_weights_pictures(const Patches* patches, Range pic
 
 /// to: vector by vector of `wide`, `deep` vectors each; element (d, i) of w is at d·deep_step + i·wide_step. What lies
 /// past the end is 0.
-template <int W>
+template <int W, class T>
 NEPENTHE_INLINE void pack(std::size_t vector, std::size_t wide, std::size_t wide_step, std::size_t deep,
-                          std::size_t deep_step, const float* w, float* to) {
+                          std::size_t deep_step, const T* w, float* to) {
   const std::size_t first = vector * W;
   to += vector * deep * W;
   for (std::size_t d = 0; d < deep; ++d) {
     for (std::size_t lane = 0; lane < W; ++lane) {
-      to[d * W + lane] = first + lane < wide ? w[d * deep_step + (first + lane) * wide_step] : 0;
+      to[d * W + lane] = first + lane < wide ? to_float(w[d * deep_step + (first + lane) * wide_step]) : 0;
     }
   }
 }
 
-void pack(CpuExec& exec, std::size_t wide, std::size_t wide_step, std::size_t deep, std::size_t deep_step,
-          const float* w, float* to) {
+template <class T>
+void pack(CpuExec& exec, std::size_t wide, std::size_t wide_step, std::size_t deep, std::size_t deep_step, const T* w,
+          float* to) {
   const auto lanes = static_cast<std::size_t>(exec.lanes());
   exec.parallel(static_cast<int>((wide + lanes - 1) / lanes), [&](int vector, int) {
-    on_isa<pack<16>, pack<8>>(exec.isa(), std::size_t(vector), wide, wide_step, deep, deep_step, w, to);
+    on_isa<pack<16, T>, pack<8, T>>(exec.isa(), std::size_t(vector), wide, wide_step, deep, deep_step, w, to);
   });
 }
 
@@ -274,39 +285,42 @@ NEPENTHE_INLINE void deliver(const Patches* patches, int vector, int chunks, boo
   }
 }
 
-void patches_forward(CpuExec& exec, const Conv2dShape& s, float* y, const float* x, const float* w) {
+template <class T>
+void patches_forward(CpuExec& exec, const Conv2dShape& s, T* y, const T* x, const T* w) {
   const Patches p(exec, s);
   const std::size_t own = p.patches_floats() + p.outputs_floats(), filters_floats = p.out_row * p.length;
   float* filters = exec.workspace(filters_floats + own * std::size_t(exec.threads()));
   pack(exec, std::size_t(s.out_c), p.length, p.length, 1, w, filters);
   exec.parallel(s.n, [&](int n, int thread) {
-    on_isa<forward_picture<16>, forward_picture<8>>(exec.isa(), &p, n, y, x, static_cast<const float*>(filters),
-                                                    filters + filters_floats + own * std::size_t(thread));
+    on_isa<forward_picture<16, T>, forward_picture<8, T>>(exec.isa(), &p, n, y, x, static_cast<const float*>(filters),
+                                                          filters + filters_floats + own * std::size_t(thread));
   });
 }
 
-void patches_backward_data(CpuExec& exec, const Conv2dShape& s, float* dx, Accumulate accumulate, const float* dy,
-                           const float* w) {
+template <class T>
+void patches_backward_data(CpuExec& exec, const Conv2dShape& s, T* dx, Accumulate accumulate, const T* dy, const T* w) {
   const Patches p(exec, s);
-  const std::size_t own = p.patches_floats() + p.outputs_floats(), filters_floats = p.row * std::size_t(s.out_c);
+  const std::size_t own = p.patches_floats() + p.outputs_floats() + round_up(p.in.offset(1, 0), 16);
+  const std::size_t filters_floats = p.row * std::size_t(s.out_c);
   float* filters = exec.workspace(filters_floats + own * std::size_t(exec.threads()));
   pack(exec, p.length, 1, std::size_t(s.out_c), p.length, w, filters);
   exec.parallel(s.n, [&](int n, int thread) {
-    on_isa<backward_data_picture<16>, backward_data_picture<8>>(exec.isa(), &p, n, dx, accumulate == Accumulate::add,
-                                                                dy, static_cast<const float*>(filters),
-                                                                filters + filters_floats + own * std::size_t(thread));
+    on_isa<backward_data_picture<16, T>, backward_data_picture<8, T>>(
+        exec.isa(), &p, n, dx, accumulate == Accumulate::add, dy, static_cast<const float*>(filters),
+        filters + filters_floats + own * std::size_t(thread));
   });
 }
 
-void patches_backward_weights(CpuExec& exec, const Conv2dShape& s, float* dw, Accumulate accumulate, const float* dy,
-                              const float* x) {
+template <class T>
+void patches_backward_weights(CpuExec& exec, const Conv2dShape& s, float* dw, Accumulate accumulate, const T* dy,
+                              const T* x) {
   const Patches p(exec, s);
   const Chunks chunks = at_most(most_partial_sums, s.n);
   const std::size_t own = p.patches_floats() + p.outputs_floats(), sums = p.length * p.out_row;
   float* partial = exec.workspace(sums * std::size_t(chunks.parts()) + own * std::size_t(exec.threads()));
   float* memory = partial + sums * std::size_t(chunks.parts());
   exec.parallel(chunks.parts(), [&](int chunk, int thread) {
-    on_isa<backward_weights_pictures<16>, backward_weights_pictures<8>>(
+    on_isa<backward_weights_pictures<16, T>, backward_weights_pictures<8, T>>(
         exec.isa(), &p, chunks[chunk], partial + sums * std::size_t(chunk), dy, x, memory + own * std::size_t(thread));
   });
   exec.parallel(static_cast<int>(p.out_row) / exec.lanes(), [&](int vector, int) {
@@ -322,28 +336,29 @@ bool normalises_input(const CpuExec& exec, const Conv2dShape& shape) { return su
 template <class T>
 void conv2d_forward(CpuExec& exec, const Conv2dForward<T>& o) {
   check("conv2d", o.shape);
-  if (suits_winograd(exec, o.shape)) return winograd_forward(exec, o.shape, o.y, o.x, o.norm, o.w);
+  if (suits_winograd(exec, o.shape)) return winograd_forward(exec, o);
   patches_forward(exec, o.shape, o.y, o.x, o.w);
 }
 
 template <class T>
 void conv2d_backward_data(CpuExec& exec, const Conv2dBackwardData<T>& o) {
   check("conv2d", o.shape);
-  const auto backward = suits_winograd(exec, o.shape) ? winograd_backward_data : patches_backward_data;
-  backward(exec, o.shape, o.dx, o.accumulate, o.dy, o.w);
+  if (suits_winograd(exec, o.shape)) return winograd_backward_data(exec, o);
+  patches_backward_data(exec, o.shape, o.dx, o.accumulate, o.dy, o.w);
 }
 
 template <class T>
 void conv2d_backward_weights(CpuExec& exec, const Conv2dBackwardWeights<T>& o) {
   check("conv2d", o.shape);
-  if (suits_winograd(exec, o.shape)) {
-    return winograd_backward_weights(exec, o.shape, o.dw, o.accumulate, o.dy, o.x, o.norm);
-  }
+  if (suits_winograd(exec, o.shape)) return winograd_backward_weights(exec, o);
   patches_backward_weights(exec, o.shape, o.dw, o.accumulate, o.dy, o.x);
 }
 
 template void conv2d_forward(CpuExec&, const Conv2dForward<float>&);
+template void conv2d_forward(CpuExec&, const Conv2dForward<bf16>&);
 template void conv2d_backward_data(CpuExec&, const Conv2dBackwardData<float>&);
+template void conv2d_backward_data(CpuExec&, const Conv2dBackwardData<bf16>&);
 template void conv2d_backward_weights(CpuExec&, const Conv2dBackwardWeights<float>&);
+template void conv2d_backward_weights(CpuExec&, const Conv2dBackwardWeights<bf16>&);
 
 }  // namespace nepenthe::kernels

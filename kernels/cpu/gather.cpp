@@ -1,7 +1,9 @@
 #include "kernels/gather.h"
 
 #include <algorithm>
+#include <type_traits>
 
+#include "kernels/bf16.h"
 #include "kernels/cpu/chunks.h"
 #include "kernels/cpu_exec.h"
 
@@ -9,13 +11,24 @@ namespace nepenthe::kernels {
 namespace {
 
 /// What each byte becomes, for one channel.
-using Levels = std::array<float, 256>;
+template <class T>
+using Levels = std::array<T, 256>;
 
-std::array<Levels, 3> levels_of(const std::array<float, 3>& mean, const std::array<float, 3>& deviation) {
-  std::array<Levels, 3> levels;
+template <class T>
+T stored(float value) {
+  if constexpr (std::is_same_v<T, bf16>) {
+    return to_bf16(value);
+  } else {
+    return value;
+  }
+}
+
+template <class T>
+std::array<Levels<T>, 3> levels_of(const std::array<float, 3>& mean, const std::array<float, 3>& deviation) {
+  std::array<Levels<T>, 3> levels;
   for (int c = 0; c < 3; ++c) {
     for (int byte = 0; byte < 256; ++byte) {
-      levels[c][byte] = (static_cast<float>(byte) / 255.0f - mean[c]) / deviation[c];
+      levels[c][byte] = stored<T>((static_cast<float>(byte) / 255.0f - mean[c]) / deviation[c]);
     }
   }
   return levels;
@@ -35,7 +48,8 @@ Window window_of(const Augmentation& augmentation, std::int32_t id) {
           .flip = (bits.z >> 31) != 0};
 }
 
-void copy_row(int w, float* to, const std::uint8_t* bytes, const Levels& levels, const Window& window) {
+template <class T>
+void copy_row(int w, T* to, const std::uint8_t* bytes, const Levels<T>& levels, const Window& window) {
   // Output columns [first, last) fall inside the source.
   const int first = std::clamp(-window.column, 0, w), last = std::clamp(w - window.column, 0, w);
   std::fill(to, to + first, levels[0]);
@@ -45,15 +59,17 @@ void copy_row(int w, float* to, const std::uint8_t* bytes, const Levels& levels,
 }
 
 /// Repeats each of the first `w` values of a row `scale` times, in place, and then the row below itself.
-void enlarge_row(int w, int scale, float* to) {
+template <class T>
+void enlarge_row(int w, int scale, T* to) {
   if (scale == 1) return;
   const std::ptrdiff_t width = std::ptrdiff_t{w} * scale;
-  for (std::ptrdiff_t s = w - 1; s >= 0; --s) std::fill_n(to + s * scale, scale, float{to[s]});
+  for (std::ptrdiff_t s = w - 1; s >= 0; --s) std::fill_n(to + s * scale, scale, T{to[s]});
   for (int copy = 1; copy < scale; ++copy) std::copy_n(to, width, to + copy * width);
 }
 
 /// `h`, `w`: of the source.
-void copy_plane(int h, int w, int scale, float* to, const std::uint8_t* from, const Levels& levels,
+template <class T>
+void copy_plane(int h, int w, int scale, T* to, const std::uint8_t* from, const Levels<T>& levels,
                 const Window& window) {
   for (int r = 0; r < h; ++r, to += std::ptrdiff_t{w} * scale * scale) {
     const int source = r + window.row;
@@ -72,7 +88,7 @@ template <class T>
 void gather(CpuExec& exec, const Gather<T>& o) {
   const ImageShape& shape = o.shape;
   check_pictures(shape, o.scale);  // with three channels the layout is planar for every instruction set
-  const std::array<Levels, 3> levels = levels_of(o.mean, o.std);
+  const std::array<Levels<T>, 3> levels = levels_of<T>(o.mean, o.std);
   const int h = shape.h / o.scale, w = shape.w / o.scale;
   const std::size_t plane = std::size_t(shape.h) * shape.w, source_plane = std::size_t(h) * w;
   const std::int32_t* ids = o.order + o.control->offset;
@@ -108,5 +124,6 @@ void gather_rows(CpuExec& exec, const GatherRows& o) {
 }
 
 template void gather(CpuExec&, const Gather<float>&);
+template void gather(CpuExec&, const Gather<bf16>&);
 
 }  // namespace nepenthe::kernels

@@ -6,8 +6,10 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <type_traits>
 
+#include "kernels/bf16.h"
 #include "kernels/isa.h"
 
 // Vectors are passed by reference or returned, between always-inline functions only: no calling convention is in use.
@@ -39,6 +41,38 @@ NEPENTHE_INLINE typename Lanes<W>::type load(const float* memory) {
 template <int W>
 NEPENTHE_INLINE void store(float* memory, const typename Lanes<W>::type& value) {
   *reinterpret_cast<typename Lanes<W>::type*>(memory) = value;
+}
+
+/// W numbers kept as bf16, in registers as wide as their floats.
+template <int W>
+struct Halves {
+  typedef std::uint16_t type __attribute__((vector_size(W * sizeof(bf16)), aligned(sizeof(bf16)), may_alias));
+  typedef std::uint32_t words __attribute__((vector_size(W * sizeof(float))));
+};
+
+template <int W>
+NEPENTHE_INLINE typename Lanes<W>::type load(const bf16* memory) {
+  if constexpr (W == 1) {
+    return to_float(*memory);
+  } else {
+    typedef typename Halves<W>::type Stored;  // not auto, which would forget how little aligned it is
+    return (typename Lanes<W>::type)(
+        __builtin_convertvector(*reinterpret_cast<const Stored*>(memory), typename Halves<W>::words) << 16);
+  }
+}
+
+/// Rounds as to_bf16 does.
+template <int W>
+NEPENTHE_INLINE void store(bf16* memory, const typename Lanes<W>::type& value) {
+  if constexpr (W == 1) {
+    *memory = to_bf16(value);
+  } else {
+    const auto bits = (typename Halves<W>::words)value;
+    const auto rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    // NOLINTNEXTLINE(misc-redundant-expression): a number that is not one differs from itself
+    const auto halves = value != value ? (bits >> 16) | 0x40u : rounded;
+    *reinterpret_cast<typename Halves<W>::type*>(memory) = __builtin_convertvector(halves, typename Halves<W>::type);
+  }
 }
 
 template <int W>

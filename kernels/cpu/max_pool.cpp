@@ -55,8 +55,8 @@ struct Covering {
 };
 
 /// The windows of one run: L channels a pixel.
-template <int L>
-NEPENTHE_INLINE void largest_of_run(const PoolShape& s, float* y, std::uint8_t* taps, const float* x) {
+template <int L, class T>
+NEPENTHE_INLINE void largest_of_run(const PoolShape& s, T* y, std::uint8_t* taps, const T* x) {
   for (int i = 0; i < s.out_h(); ++i) {
     const int top = i * s.stride - s.padding;
     const Span rows(top, s.kernel, s.h);
@@ -82,13 +82,13 @@ NEPENTHE_INLINE void largest_of_run(const PoolShape& s, float* y, std::uint8_t* 
   }
 }
 
-template <int L, bool Add>
-NEPENTHE_INLINE void spread_run(const PoolShape& s, float* dx, const float* dy, const std::uint8_t* taps) {
+template <int L, bool Add, class T>
+NEPENTHE_INLINE void spread_run(const PoolShape& s, T* dx, const T* dy, const std::uint8_t* taps) {
   for (int row = 0; row < s.h; ++row) {
     const Covering is(row, s, s.out_h());
     for (int column = 0; column < s.w; ++column) {
       const Covering js(column, s, s.out_w());
-      float* to = dx + (std::size_t(row) * s.w + column) * L;
+      T* to = dx + (std::size_t(row) * s.w + column) * L;
       auto sum = Add ? load<L>(to) : broadcast<L>(0.0f);
       for (int i = is.begin; i < is.end; ++i) {
         for (int j = js.begin; j < js.end; ++j) {
@@ -117,17 +117,16 @@ NEPENTHE_INLINE void each_run(const Layout* in, const Layout* out, Range images,
   }
 }
 
-template <int W>
-NEPENTHE_INLINE void largest_of_runs(const MaxPoolForward<float>* o, const Layout* in, const Layout* out,
-                                     Range images) {
+template <int W, class T>
+NEPENTHE_INLINE void largest_of_runs(const MaxPoolForward<T>* o, const Layout* in, const Layout* out, Range images) {
   each_run<W>(
       in, out, images, [&](auto width, std::size_t from, std::size_t to) __attribute__((always_inline)) {
         largest_of_run<width>(o->shape, o->y + to, o->taps != nullptr ? o->taps + to : nullptr, o->x + from);
       });
 }
 
-template <int W, bool Add>
-NEPENTHE_INLINE void spread_runs(const MaxPoolBackward<float>* o, const Layout* in, const Layout* out, Range images) {
+template <int W, bool Add, class T>
+NEPENTHE_INLINE void spread_runs(const MaxPoolBackward<T>* o, const Layout* in, const Layout* out, Range images) {
   each_run<W>(
       in, out, images, [&](auto width, std::size_t to, std::size_t from) __attribute__((always_inline)) {
         spread_run<width, Add>(o->shape, o->dx + to, o->dy + from, o->taps + from);
@@ -142,7 +141,7 @@ void max_pool_forward(CpuExec& exec, const MaxPoolForward<T>& o) {
   const Layout in = layout_of(exec, o.shape.input()), out = layout_of(exec, o.shape.output());
   const Chunks chunks = chunks_of_images(o.shape.n);
   exec.parallel(chunks.parts(), [&](int chunk, int) {
-    on_isa<largest_of_runs<16>, largest_of_runs<8>>(exec.isa(), &o, &in, &out, chunks[chunk]);
+    on_isa<largest_of_runs<16, T>, largest_of_runs<8, T>>(exec.isa(), &o, &in, &out, chunks[chunk]);
   });
 }
 
@@ -153,14 +152,16 @@ void max_pool_backward(CpuExec& exec, const MaxPoolBackward<T>& o) {
   const Chunks chunks = chunks_of_images(o.shape.n);
   exec.parallel(chunks.parts(), [&](int chunk, int) {
     if (o.accumulate == Accumulate::add) {
-      on_isa<spread_runs<16, true>, spread_runs<8, true>>(exec.isa(), &o, &in, &out, chunks[chunk]);
+      on_isa<spread_runs<16, true, T>, spread_runs<8, true, T>>(exec.isa(), &o, &in, &out, chunks[chunk]);
     } else {
-      on_isa<spread_runs<16, false>, spread_runs<8, false>>(exec.isa(), &o, &in, &out, chunks[chunk]);
+      on_isa<spread_runs<16, false, T>, spread_runs<8, false, T>>(exec.isa(), &o, &in, &out, chunks[chunk]);
     }
   });
 }
 
 template void max_pool_forward(CpuExec&, const MaxPoolForward<float>&);
+template void max_pool_forward(CpuExec&, const MaxPoolForward<bf16>&);
 template void max_pool_backward(CpuExec&, const MaxPoolBackward<float>&);
+template void max_pool_backward(CpuExec&, const MaxPoolBackward<bf16>&);
 
 }  // namespace nepenthe::kernels

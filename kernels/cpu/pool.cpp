@@ -6,12 +6,12 @@
 namespace nepenthe::kernels {
 namespace {
 
-template <int W>
-NEPENTHE_INLINE void means_of_runs(const Layout* layout, Range images, int channels, float* y, const float* x) {
+template <int W, class T>
+NEPENTHE_INLINE void means_of_runs(const Layout* layout, Range images, int channels, float* y, const T* x) {
   const float factor = 1.0f / static_cast<float>(layout->plane);
   for (auto n = static_cast<int>(images.begin); n < static_cast<int>(images.end); ++n) {
     for (int k = 0; k < layout->blocks; ++k) {
-      const float* from = x + layout->offset(n, k);
+      const T* from = x + layout->offset(n, k);
       RunSum<W> sum;
       each<W>(
           layout->run, [&](auto width, std::size_t i, auto slot)
@@ -21,12 +21,12 @@ NEPENTHE_INLINE void means_of_runs(const Layout* layout, Range images, int chann
   }
 }
 
-template <int W, bool Add>
-NEPENTHE_INLINE void spread_over_runs(const Layout* layout, Range images, int channels, float* dx, const float* dy) {
+template <int W, bool Add, class T>
+NEPENTHE_INLINE void spread_over_runs(const Layout* layout, Range images, int channels, T* dx, const float* dy) {
   const float factor = 1.0f / static_cast<float>(layout->plane);
   for (auto n = static_cast<int>(images.begin); n < static_cast<int>(images.end); ++n) {
     for (int k = 0; k < layout->blocks; ++k) {
-      float* to = dx + layout->offset(n, k);
+      T* to = dx + layout->offset(n, k);
       const PerChannel<W> gradient(dy + std::size_t(n) * channels, k, layout->block);
       each<W>(
           layout->run, [&](auto width, std::size_t i, auto) __attribute__((always_inline)) {
@@ -50,7 +50,7 @@ void global_avg_pool_forward(CpuExec& exec, const GlobalAvgPoolForward<T>& o) {
   const Layout layout = layout_of(exec, shape);
   const Chunks chunks = chunks_of_images(shape.n);
   exec.parallel(chunks.parts(), [&](int chunk, int) {
-    on_isa<means_of_runs<16>, means_of_runs<8>>(exec.isa(), &layout, chunks[chunk], shape.c, o.y, o.x);
+    on_isa<means_of_runs<16, T>, means_of_runs<8, T>>(exec.isa(), &layout, chunks[chunk], shape.c, o.y, o.x);
   });
 }
 
@@ -62,16 +62,18 @@ void global_avg_pool_backward(CpuExec& exec, const GlobalAvgPoolBackward<T>& o) 
   const Chunks chunks = chunks_of_images(shape.n);
   exec.parallel(chunks.parts(), [&](int chunk, int) {
     if (o.accumulate == Accumulate::add) {
-      on_isa<spread_over_runs<16, true>, spread_over_runs<8, true>>(exec.isa(), &layout, chunks[chunk], shape.c, o.dx,
-                                                                    o.dy);
+      on_isa<spread_over_runs<16, true, T>, spread_over_runs<8, true, T>>(exec.isa(), &layout, chunks[chunk], shape.c,
+                                                                          o.dx, o.dy);
     } else {
-      on_isa<spread_over_runs<16, false>, spread_over_runs<8, false>>(exec.isa(), &layout, chunks[chunk], shape.c, o.dx,
-                                                                      o.dy);
+      on_isa<spread_over_runs<16, false, T>, spread_over_runs<8, false, T>>(exec.isa(), &layout, chunks[chunk], shape.c,
+                                                                            o.dx, o.dy);
     }
   });
 }
 
 template void global_avg_pool_forward(CpuExec&, const GlobalAvgPoolForward<float>&);
+template void global_avg_pool_forward(CpuExec&, const GlobalAvgPoolForward<bf16>&);
 template void global_avg_pool_backward(CpuExec&, const GlobalAvgPoolBackward<float>&);
+template void global_avg_pool_backward(CpuExec&, const GlobalAvgPoolBackward<bf16>&);
 
 }  // namespace nepenthe::kernels

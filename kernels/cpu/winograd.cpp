@@ -15,8 +15,7 @@ namespace {
 
 constexpr int tile = 4, reach = 6, points = reach * reach, taps = 9;
 
-// --- The transforms, each of one column or row
-// ------------------------------------------------------------------------
+// The transforms, each of one column or row.
 
 constexpr float p = 0.625f, q = 1.5f;  // the points ±p and ±q
 constexpr float p2 = p * p, q2 = q * q;
@@ -78,8 +77,7 @@ NEPENTHE_INLINE void filter_gradient(const V (&s)[6], V (&g)[3]) {
   g[2] = (p2 * sum_p + q2 * sum_q) + s[5];
 }
 
-// --- What is convolved
-// ------------------------------------------------------------------------------------------------
+// What is convolved.
 
 /// Channel blocks of pictures, one vector a pixel.
 struct Planes {
@@ -160,13 +158,13 @@ struct Scratch {
 /// One row of tiles of one channel block, whose inputs begin at row `first_row` and column −padding; what lies outside
 /// the picture is 0. The columns first: each pixel's rows, into the strip; then each tile's.
 template <int W, int Rows, void (*Transform)(const typename Lanes<W>::type (&)[Rows], typename Lanes<W>::type (&)[6]),
-          class Read>
-NEPENTHE_INLINE void transform_row(const Read& read, const Planes& planes, const float* pixels, int n, int block,
+          class Read, class T>
+NEPENTHE_INLINE void transform_row(const Read& read, const Planes& planes, const T* pixels, int n, int block,
                                    int first_row, int padding, int tiles_x, const Scratch& scratch, float* to,
                                    std::size_t stride, std::size_t step) {
   typedef typename Lanes<W>::type Vector;
   const std::size_t columns = std::size_t(tiles_x) * tile + (Rows - tile);
-  const float* rows[Rows];  // null: outside
+  const T* rows[Rows];  // null: outside
   for (int i = 0; i < Rows; ++i) {
     const int row = first_row + i;
     rows[i] = row >= 0 && row < planes.h ? pixels + planes.row_at<W>(n, block, row) : nullptr;
@@ -196,8 +194,8 @@ NEPENTHE_INLINE void transform_row(const Read& read, const Planes& planes, const
 }
 
 /// scratch.input (36, tiles of the group, in channels) of a group's inputs.
-template <int W, class Read>
-NEPENTHE_INLINE void transform_inputs(const Winograd& op, const float* x, Range rows, const Scratch& scratch) {
+template <int W, class Read, class T>
+NEPENTHE_INLINE void transform_inputs(const Winograd& op, const T* x, Range rows, const Scratch& scratch) {
   for (std::size_t row = rows.begin; row < rows.end; ++row) {
     const int n = static_cast<int>(row) / op.tiles_y, y = static_cast<int>(row) % op.tiles_y;
     float* to = scratch.input + (row - rows.begin) * std::size_t(op.tiles_x) * op.in.channels;
@@ -210,8 +208,8 @@ NEPENTHE_INLINE void transform_inputs(const Winograd& op, const float* x, Range 
 }
 
 /// scratch.output likewise of the gradients of a group's outputs.
-template <int W>
-NEPENTHE_INLINE void transform_gradients(const Winograd& op, const float* dy, Range rows, const Scratch& scratch) {
+template <int W, class T>
+NEPENTHE_INLINE void transform_gradients(const Winograd& op, const T* dy, Range rows, const Scratch& scratch) {
   for (std::size_t row = rows.begin; row < rows.end; ++row) {
     const int n = static_cast<int>(row) / op.tiles_y, y = static_cast<int>(row) % op.tiles_y;
     float* to = scratch.output + (row - rows.begin) * std::size_t(op.tiles_x) * op.out.channels;
@@ -224,8 +222,8 @@ NEPENTHE_INLINE void transform_gradients(const Winograd& op, const float* dy, Ra
 }
 
 /// The outputs of the group's tiles out of scratch.output (36, tiles, out channels).
-template <int W, bool Adds>
-NEPENTHE_INLINE void transform_outputs(const Winograd& op, float* y, Range rows, const Scratch& scratch) {
+template <int W, bool Adds, class T>
+NEPENTHE_INLINE void transform_outputs(const Winograd& op, T* y, Range rows, const Scratch& scratch) {
   typedef typename Lanes<W>::type Vector;
   const std::size_t stride = op.out_stride(), line = reach * stride;
   for (std::size_t row = rows.begin; row < rows.end; ++row) {
@@ -234,7 +232,7 @@ NEPENTHE_INLINE void transform_outputs(const Winograd& op, float* y, Range rows,
     for (int block = 0; block < op.out.channels / W; ++block) {
       const float* from =
           scratch.output + (row - rows.begin) * std::size_t(op.tiles_x) * op.out.channels + std::size_t(block) * W;
-      float* plane = y + op.out.row_at<W>(n, block, first);
+      T* plane = y + op.out.row_at<W>(n, block, first);
       for (int x = 0; x < op.tiles_x; ++x, from += op.out.channels) {
         Vector columns[tile][reach];
         const float* column = from;
@@ -247,7 +245,7 @@ NEPENTHE_INLINE void transform_outputs(const Winograd& op, float* y, Range rows,
 #pragma GCC unroll 4
           for (int i = 0; i < tile; ++i) columns[i][j] = t[i];
         }
-        float* to = plane + std::size_t(x) * tile * W;
+        T* to = plane + std::size_t(x) * tile * W;
         const int width = std::min(tile, op.out.w - x * tile);
         const auto write = [&](auto whole) __attribute__((always_inline)) {
 #pragma GCC unroll 4
@@ -258,7 +256,7 @@ NEPENTHE_INLINE void transform_outputs(const Winograd& op, float* y, Range rows,
 #pragma GCC unroll 4
             for (int j = 0; j < tile; ++j) {
               if (!whole && j >= width) break;
-              float* pixel = to + (std::size_t(i) * op.out.w + std::size_t(j)) * W;
+              T* pixel = to + (std::size_t(i) * op.out.w + std::size_t(j)) * W;
               store<W>(pixel, Adds ? load<W>(pixel) + t[j] : t[j]);
             }
           }
@@ -275,17 +273,17 @@ NEPENTHE_INLINE void transform_outputs(const Winograd& op, float* y, Range rows,
 
 /// Asks the second-level cache for the point's share of the pixels under rows of tiles: while it multiplies, the memory
 /// has time. A third of the time of 16 channels went into waiting.
-template <int W, bool ForWriting>
-NEPENTHE_INLINE void fetch(const Planes& planes, int tiles_y, const float* pixels, Range rows, int point) {
-  constexpr std::size_t line = 16;
+template <int W, bool ForWriting, class T>
+NEPENTHE_INLINE void fetch(const Planes& planes, int tiles_y, const T* pixels, Range rows, int point) {
+  constexpr std::size_t line = 64 / sizeof(T);
   const std::size_t blocks = std::size_t(planes.channels) / W, piece = std::size_t(tile) * planes.w * W;
   const std::size_t total = (rows.end - rows.begin) * blocks * piece;
   std::size_t at = total * std::size_t(point) / points / line * line;
   const std::size_t end = total * std::size_t(point + 1) / points / line * line;
   while (at < end) {
     const std::size_t row = rows.begin + at / piece / blocks, block = at / piece % blocks;
-    const float* begin = pixels + planes.row_at<W>(static_cast<int>(row) / tiles_y, static_cast<int>(block),
-                                                   static_cast<int>(row) % tiles_y * tile);
+    const T* begin = pixels + planes.row_at<W>(static_cast<int>(row) / tiles_y, static_cast<int>(block),
+                                               static_cast<int>(row) % tiles_y * tile);
     const std::size_t piece_end = std::min(end, (at / piece + 1) * piece);
     for (std::size_t i = at % piece; at < piece_end; at += line, i += line) {
       __builtin_prefetch(begin + i, ForWriting ? 1 : 0, 2);
@@ -293,9 +291,9 @@ NEPENTHE_INLINE void fetch(const Planes& planes, int tiles_y, const float* pixel
   }
 }
 
-template <int W, bool Adds, template <int> class Read>
-NEPENTHE_INLINE void convolve_group(const Winograd* operation, Range rows, float* y, const float* x,
-                                    const float* filters, float* memory) {
+template <int W, bool Adds, template <int> class Read, class T>
+NEPENTHE_INLINE void convolve_group(const Winograd* operation, Range rows, T* y, const T* x, const float* filters,
+                                    float* memory) {
   const Winograd& op = *operation;
   const Scratch scratch(op, W, memory);
   transform_inputs<W, Read<W>>(op, x, rows, scratch);
@@ -319,29 +317,30 @@ NEPENTHE_INLINE void convolve_group(const Winograd* operation, Range rows, float
   transform_outputs<W, Adds>(op, y, rows, scratch);
 }
 
-// --- Filters
-// ----------------------------------------------------------------------------------------------------------
+// Filters.
 
 /// Of output block `block`: point by point, in channel by in channel, a vector of out channels. Element (o, tap, i) of
 /// the filters is at o·out_step + tap·tap_step + i·in_step, from `w`.
+template <class T>
 struct FilterView {
-  const float* w;
+  const T* w;
   std::ptrdiff_t out_step, tap_step, in_step;
 };
 
-template <int W>
-NEPENTHE_INLINE void transform_filters(const Winograd* operation, const FilterView* view, int block, float* filters) {
+template <int W, class T>
+NEPENTHE_INLINE void transform_filters(const Winograd* operation, const FilterView<T>* view, int block,
+                                       float* filters) {
   typedef typename Lanes<W>::type Vector;
   const Winograd& op = *operation;
-  const float* first = view->w + block * W * view->out_step;
+  const T* first = view->w + block * W * view->out_step;
   for (int i = 0; i < op.in.channels; ++i) {
     Vector columns[3][6];
     for (int s = 0; s < 3; ++s) {
       Vector g[3], t[6];
       for (int r = 0; r < 3; ++r) {
-        const float* from = first + (r * 3 + s) * view->tap_step + i * view->in_step;
+        const T* from = first + (r * 3 + s) * view->tap_step + i * view->in_step;
         float lanes[W];
-        for (int lane = 0; lane < W; ++lane) lanes[lane] = from[lane * view->out_step];
+        for (int lane = 0; lane < W; ++lane) lanes[lane] = to_float(from[lane * view->out_step]);
         g[r] = load<W>(lanes);
       }
       filter_points(g, t);
@@ -364,20 +363,21 @@ Norm scaled(const InputNorm& of, int channels, float* scale) {
   return {.mean = of.mean, .scale = scale, .beta = of.beta};
 }
 
-void convolve(CpuExec& exec, Winograd op, float* y, bool adds, const float* x, const InputNorm& norm,
-              const FilterView& view) {
+template <class T>
+void convolve(CpuExec& exec, Winograd op, T* y, bool adds, const T* x, const InputNorm& norm,
+              const FilterView<T>& view) {
   const int lanes = exec.lanes();
   const std::size_t own = (Scratch::floats(op, lanes) + 15) / 16 * 16;
   float* filters = exec.workspace(op.filter_floats() + own * std::size_t(exec.threads()) + std::size_t(op.in.channels));
   float* memory = filters + op.filter_floats();
   op.norm = scaled(norm, op.in.channels, memory + own * std::size_t(exec.threads()));
   exec.parallel(op.out.channels / lanes, [&](int block, int) {
-    on_isa<transform_filters<16>, transform_filters<8>>(exec.isa(), &op, &view, block, filters);
+    on_isa<transform_filters<16, T>, transform_filters<8, T>>(exec.isa(), &op, &view, block, filters);
   });
   exec.parallel(op.groups.parts(), [&](int group, int thread) {
     float* scratch = memory + own * std::size_t(thread);
     const auto run = [&]<bool Adds, template <int> class Read>() {
-      on_isa<convolve_group<16, Adds, Read>, convolve_group<8, Adds, Read>>(
+      on_isa<convolve_group<16, Adds, Read, T>, convolve_group<8, Adds, Read, T>>(
           exec.isa(), &op, op.groups[group], y, x, static_cast<const float*>(filters), scratch);
     };
     if (adds) return run.template operator()<true, AsItIs>();
@@ -386,13 +386,12 @@ void convolve(CpuExec& exec, Winograd op, float* y, bool adds, const float* x, c
   });
 }
 
-// --- Gradients of filters
-// ---------------------------------------------------------------------------------------------
+// Gradients of filters.
 
 /// sums (36, in channels, out channels) [+]= those of a group.
-template <int W, template <int> class Read>
-NEPENTHE_INLINE void sum_group(const Winograd* operation, Range rows, bool first, float* sums, const float* dy,
-                               const float* x, float* memory) {
+template <int W, template <int> class Read, class T>
+NEPENTHE_INLINE void sum_group(const Winograd* operation, Range rows, bool first, float* sums, const T* dy, const T* x,
+                               float* memory) {
   const Winograd& op = *operation;
   const Scratch scratch(op, W, memory);
   transform_inputs<W, Read<W>>(op, x, rows, scratch);
@@ -464,22 +463,26 @@ bool suits_winograd(const CpuExec& exec, const Conv2dShape& s) {
   return s.kernel == 3 && s.stride == 1 && s.padding <= 2 && s.c % exec.lanes() == 0 && s.out_c % exec.lanes() == 0;
 }
 
-void winograd_forward(CpuExec& exec, const Conv2dShape& s, float* y, const float* x, const InputNorm& norm,
-                      const float* w) {
+template <class T>
+void winograd_forward(CpuExec& exec, const Conv2dForward<T>& o) {
+  const Conv2dShape& s = o.shape;
   const std::ptrdiff_t c = s.c;
-  convolve(exec, Winograd(s.input(), s.output(), s.padding), y, false, x, norm, {w, taps * c, c, 1});
+  convolve(exec, Winograd(s.input(), s.output(), s.padding), o.y, false, o.x, o.norm,
+           FilterView<T>{o.w, taps * c, c, 1});
 }
 
-void winograd_backward_data(CpuExec& exec, const Conv2dShape& s, float* dx, Accumulate accumulate, const float* dy,
-                            const float* w) {
+template <class T>
+void winograd_backward_data(CpuExec& exec, const Conv2dBackwardData<T>& o) {
+  const Conv2dShape& s = o.shape;
   // A convolution with the filters turned by 180 degrees, in and out channels exchanged.
   const std::ptrdiff_t c = s.c;
-  convolve(exec, Winograd(s.output(), s.input(), 2 - s.padding), dx, accumulate == Accumulate::add, dy, {},
-           {w + (taps - 1) * c, 1, -c, taps * c});
+  convolve(exec, Winograd(s.output(), s.input(), 2 - s.padding), o.dx, o.accumulate == Accumulate::add, o.dy, {},
+           FilterView<T>{o.w + (taps - 1) * c, 1, -c, taps * c});
 }
 
-void winograd_backward_weights(CpuExec& exec, const Conv2dShape& s, float* dw, Accumulate accumulate, const float* dy,
-                               const float* x, const InputNorm& norm) {
+template <class T>
+void winograd_backward_weights(CpuExec& exec, const Conv2dBackwardWeights<T>& o) {
+  const Conv2dShape& s = o.shape;
   Winograd op(s.input(), s.output(), s.padding);
   const int lanes = exec.lanes();
   const Chunks chunks = at_most(most_partial_sums, op.groups.parts());
@@ -488,14 +491,15 @@ void winograd_backward_weights(CpuExec& exec, const Conv2dShape& s, float* dw, A
   float* partial = exec.workspace(partial_floats * std::size_t(chunks.parts()) + own * std::size_t(exec.threads()) +
                                   std::size_t(s.c));
   float* memory = partial + partial_floats * std::size_t(chunks.parts());
-  op.norm = scaled(norm, s.c, memory + own * std::size_t(exec.threads()));
+  op.norm = scaled(o.norm, s.c, memory + own * std::size_t(exec.threads()));
   exec.parallel(chunks.parts(), [&](int chunk, int thread) {
     float* sums = memory + own * std::size_t(thread);
     const Range groups = chunks[chunk];
     for (std::size_t group = groups.begin; group < groups.end; ++group) {
       const auto run = [&]<template <int> class Read>() {
-        on_isa<sum_group<16, Read>, sum_group<8, Read>>(exec.isa(), &op, op.groups[static_cast<int>(group)],
-                                                        group == groups.begin, sums, dy, x, sums + op.filter_floats());
+        on_isa<sum_group<16, Read, T>, sum_group<8, Read, T>>(exec.isa(), &op, op.groups[static_cast<int>(group)],
+                                                              group == groups.begin, sums, o.dy, o.x,
+                                                              sums + op.filter_floats());
       };
       if (op.norm.scale != nullptr) {
         run.template operator()<Normalised>();
@@ -507,9 +511,16 @@ void winograd_backward_weights(CpuExec& exec, const Conv2dShape& s, float* dw, A
                                                   partial + partial_floats * std::size_t(chunk));
   });
   exec.parallel(s.out_c / lanes, [&](int block, int) {
-    on_isa<deliver<16>, deliver<8>>(exec.isa(), &op, block, chunks.parts(), accumulate == Accumulate::add, dw,
+    on_isa<deliver<16>, deliver<8>>(exec.isa(), &op, block, chunks.parts(), o.accumulate == Accumulate::add, o.dw,
                                     static_cast<const float*>(partial));
   });
 }
+
+template void winograd_forward(CpuExec&, const Conv2dForward<float>&);
+template void winograd_forward(CpuExec&, const Conv2dForward<bf16>&);
+template void winograd_backward_data(CpuExec&, const Conv2dBackwardData<float>&);
+template void winograd_backward_data(CpuExec&, const Conv2dBackwardData<bf16>&);
+template void winograd_backward_weights(CpuExec&, const Conv2dBackwardWeights<float>&);
+template void winograd_backward_weights(CpuExec&, const Conv2dBackwardWeights<bf16>&);
 
 }  // namespace nepenthe::kernels

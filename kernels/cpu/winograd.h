@@ -15,12 +15,11 @@ namespace nepenthe::kernels {
 /// 3 × 3, stride 1, whole vectors of channels on both sides.
 bool suits_winograd(const CpuExec& exec, const Conv2dShape& shape);
 
-/// The operands are those of conv2d.h.
-void winograd_forward(CpuExec& exec, const Conv2dShape& shape, float* y, const float* x, const InputNorm& norm,
-                      const float* w);
-void winograd_backward_data(CpuExec& exec, const Conv2dShape& shape, float* dx, Accumulate accumulate, const float* dy,
-                            const float* w);
-void winograd_backward_weights(CpuExec& exec, const Conv2dShape& shape, float* dw, Accumulate accumulate,
-                               const float* dy, const float* x, const InputNorm& norm);
+template <class T>
+void winograd_forward(CpuExec& exec, const Conv2dForward<T>& operands);
+template <class T>
+void winograd_backward_data(CpuExec& exec, const Conv2dBackwardData<T>& operands);
+template <class T>
+void winograd_backward_weights(CpuExec& exec, const Conv2dBackwardWeights<T>& operands);
 
 }  // namespace nepenthe::kernels

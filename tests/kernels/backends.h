@@ -165,12 +165,13 @@ struct Backend {
   }
 };
 
-template <class Check>
-void on_cpu(Check&& check) {
+template <class T, class Check>
+void on_cpu(Precision precision, Check&& check) {
   if (!emulated) {
     static const std::string description = exec_with(1).description();
     INFO(description);
-    check(Backend<CpuExec, float>{Precision::fp32, {&exec_with(1), &exec_with(2), &exec_with(3), &exec_with(1)}});
+    INFO(kernels::name(precision));
+    check(Backend<CpuExec, T>{precision, {&exec_with(1), &exec_with(2), &exec_with(3), &exec_with(1)}});
   }
 }
 
@@ -187,7 +188,7 @@ void on_cuda(Precision precision, Check&& check) {
 /// Calls check(backend) once a backend: for kernels with operands in fp32 alone.
 template <class Check>
 void each_backend(Check&& check) {
-  on_cpu(check);
+  on_cpu<float>(Precision::fp32, check);
   on_cuda<float>(Precision::fp32, check);
 }
 
@@ -195,6 +196,7 @@ void each_backend(Check&& check) {
 template <class Check>
 void each_storage(Check&& check) {
   each_backend(check);
+  on_cpu<bf16>(Precision::bf16, check);
   on_cuda<bf16>(Precision::bf16, check);
 }
 

@@ -238,7 +238,7 @@ TEST_CASE("impossible runs") {
   check_refused(eval + "data --split forget", 2, {"--forget"});
   check_refused(eval + "data --device cuda", 1, {"CUDA"});
   check_refused(eval + "data --device tpu", 2, {"tpu"});
-  check_refused(eval + "data --precision bf16", 2, {"bf16"});
+  check_refused(eval + "data --precision tf32", 2, {"tf32", "bf16"});
   check_refused(eval + "data --threads -1", 2, {"threads"});
   check_refused(eval + "data --json nowhere/x.json", 2, {"nowhere"});
   check_refused("train_model --data data --model resnet20 --epochs 3 --lr 1e30 --out new.safetensors", 1,
