@@ -4,14 +4,16 @@ namespace nepenthe {
 
 Conv2d::Conv2d(ParameterLayout& layout, const std::string& name, int in, int out, int kernel, int stride)
     : in_(in),
-      out_(out),
-      kernel_(kernel),
-      stride_(stride),
-      weight_(layout.add(name + ".weight", Role::conv_weight, {out, in, kernel, kernel})) {}
+      tensors_{.weight = layout.add(name + ".weight", Role::conv_weight, {out, in, kernel, kernel}),
+               .kernel = kernel,
+               .stride = stride,
+               .padding = kernel / 2,
+               .out_channels = out} {}
 
 std::int64_t Conv2d::multiply_adds(int& side) const {
-  side = (side + 2 * (kernel_ / 2) - kernel_) / stride_ + 1;
-  return std::int64_t{side} * side * kernel_ * kernel_ * in_ * out_;
+  const auto& [weight, kernel, stride, padding, out] = tensors_;
+  side = (side + 2 * padding - kernel) / stride + 1;
+  return std::int64_t{side} * side * kernel * kernel * in_ * out;
 }
 
 BatchNorm2d::BatchNorm2d(ParameterLayout& layout, const std::string& name, int channels)

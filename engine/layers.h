@@ -4,13 +4,31 @@
 #include <cstdint>
 #include <string>
 
-#include "engine/ops/batch_norm.h"
-#include "engine/ops/conv2d.h"
+#include "engine/ops/fused_conv2d.h"
 #include "engine/ops/linear.h"
-#include "engine/ops/norm_conv2d.h"
 #include "engine/parameters.h"
 
 namespace nepenthe {
+
+class BatchNorm2d;
+
+/// `weight`: (K, C, R, S) in PyTorch's order, no bias.
+class Conv2d {
+ public:
+  Conv2d(ParameterLayout& layout, const std::string& name, int in, int out, int kernel, int stride);
+  Variable operator()(Pass& pass, Parameters& parameters, const Variable& x) const {
+    return ops::conv2d(pass, x, parameters, tensors_);
+  }
+  /// Of relu(norm(x)).
+  Variable operator()(Pass& pass, Parameters& parameters, const BatchNorm2d& norm, const Variable& x) const;
+  /// Multiply-adds of one image whose input has the side `side`, which becomes the output's.
+  std::int64_t multiply_adds(int& side) const;
+  const ops::Conv2dParameters& tensors() const { return tensors_; }
+
+ private:
+  int in_;
+  ops::Conv2dParameters tensors_;
+};
 
 /// `weight`, `bias`, `running_mean`, `running_var`: (C).
 class BatchNorm2d {
@@ -21,30 +39,21 @@ class BatchNorm2d {
                       const Variable& residual = nullptr) const {
     return ops::batch_norm(pass, x, residual, parameters, tensors_, relu);
   }
+  /// Of conv(x).
+  Variable operator()(Pass& pass, Parameters& parameters, const Conv2d& conv, const Variable& x, bool relu,
+                      const Variable& residual = nullptr) const {
+    return ops::conv2d_norm(pass, x, residual, parameters, conv.tensors(), tensors_, relu);
+  }
   const ops::BatchNormParameters& tensors() const { return tensors_; }
 
  private:
   ops::BatchNormParameters tensors_;
 };
 
-/// `weight`: (K, C, R, S) in PyTorch's order, no bias.
-class Conv2d {
- public:
-  Conv2d(ParameterLayout& layout, const std::string& name, int in, int out, int kernel, int stride);
-  Variable operator()(Pass& pass, Parameters& parameters, const Variable& x) const {
-    return ops::conv2d(pass, x, parameters, weight_, kernel_, stride_, kernel_ / 2, out_);
-  }
-  /// Of relu(norm(x)).
-  Variable operator()(Pass& pass, Parameters& parameters, const BatchNorm2d& norm, const Variable& x) const {
-    return ops::norm_conv2d(pass, x, parameters, norm.tensors(), weight_, kernel_, stride_, kernel_ / 2, out_);
-  }
-  /// Multiply-adds of one image whose input has the side `side`, which becomes the output's.
-  std::int64_t multiply_adds(int& side) const;
-
- private:
-  int in_, out_, kernel_, stride_;
-  int weight_;
-};
+inline Variable Conv2d::operator()(Pass& pass, Parameters& parameters, const BatchNorm2d& norm,
+                                   const Variable& x) const {
+  return ops::norm_conv2d(pass, x, parameters, norm.tensors(), tensors_);
+}
 
 /// `weight` (out, in), `bias` (out).
 class Linear {

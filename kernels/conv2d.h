@@ -27,6 +27,23 @@ struct InputNorm {
 bool normalises_input(const CpuExec& exec, const Conv2dShape& shape);
 inline bool normalises_input(const CudaExec&, const Conv2dShape&) { return false; }
 
+/// What a convolution's output goes through on its way out: relu?(gamma·(y − mean)/√(var + eps) + beta [+ residual]),
+/// in fp32 with the bits of batch_norm_inference behind it. Numbers (K). Null: the output is left as it is.
+template <class T>
+struct OutputNorm {
+  const float* mean = nullptr;
+  const float* var = nullptr;
+  const float* gamma = nullptr;
+  const float* beta = nullptr;
+  float eps = 0;
+  const T* residual = nullptr;  // (N, H', W', K), or null
+  bool relu = false;
+};
+
+/// Whether convolutions take an OutputNorm.
+inline bool normalises_output(const CpuExec&) { return true; }
+inline bool normalises_output(const CudaExec&) { return false; }
+
 /// y = x * w.
 template <class T>
 struct Conv2dForward {
@@ -35,6 +52,7 @@ struct Conv2dForward {
   const T* x;  // (N, H, W, C)
   const T* w;  // (K, R, S, C)
   InputNorm norm = {};
+  OutputNorm<T> output_norm = {};
 };
 template <class T>
 void conv2d_forward(CpuExec& exec, const Conv2dForward<T>& operands);

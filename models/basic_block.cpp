@@ -16,9 +16,13 @@ BasicBlock::BasicBlock(ParameterLayout& layout, const std::string& name, int in,
 }
 
 Variable BasicBlock::operator()(Pass& pass, Parameters& parameters, const Variable& x) const {
+  const auto skip = [&] { return shortcut_ ? shortcut_->norm(pass, parameters, shortcut_->conv, x, false) : x; };
+  if (!pass.training) {
+    const Variable hidden = norm1_(pass, parameters, conv1_, x, true);
+    return norm2_(pass, parameters, conv2_, hidden, true, skip());
+  }
   const Variable sum = conv2_(pass, parameters, norm1_, conv1_(pass, parameters, x));
-  const Variable skip = shortcut_ ? shortcut_->norm(pass, parameters, shortcut_->conv(pass, parameters, x), false) : x;
-  return norm2_(pass, parameters, sum, true, skip);
+  return norm2_(pass, parameters, sum, true, skip());
 }
 
 std::int64_t BasicBlock::multiply_adds(int& side) const {

@@ -30,7 +30,7 @@ class ResNet : public Architecture {
         fc_(layout_, "fc", stem.channels << (blocks_of_stages.size() - 1), classes, ParameterGroup::head) {}
 
   Variable features(Pass& pass, Parameters& parameters, const Variable& images) const override {
-    Variable x = norm1_(pass, parameters, conv1_(pass, parameters, images), true);
+    Variable x = norm1_(pass, parameters, conv1_, images, true);
     if (pool_) x = ops::max_pool(pass, x, pool_kernel, pool_stride, pool_padding);
     for (const BasicBlock& block : blocks_) x = block(pass, parameters, x);
     return ops::global_avg_pool(pass, x);

@@ -5,12 +5,22 @@
 
 namespace nepenthe::ops {
 
-Variable conv2d(Pass& pass, const Variable& x, Parameters& parameters, int weight, int kernel, int stride, int padding,
-                int out_channels) {
+kernels::Conv2dShape conv2d_shape(const Variable& x, const Conv2dParameters& conv) {
   const auto [n, h, w, c] = x->value.shape();
-  const kernels::Conv2dShape shape{
-      .n = n, .h = h, .w = w, .c = c, .out_c = out_channels, .kernel = kernel, .stride = stride, .padding = padding};
+  return {.n = n,
+          .h = h,
+          .w = w,
+          .c = c,
+          .out_c = conv.out_channels,
+          .kernel = conv.kernel,
+          .stride = conv.stride,
+          .padding = conv.padding};
+}
+
+Variable conv2d(Pass& pass, const Variable& x, Parameters& parameters, const Conv2dParameters& conv) {
+  const kernels::Conv2dShape shape = conv2d_shape(x, conv);
   Device& device = pass.device;
+  const int weight = conv.weight;
   Variable y = make_variable(Tensor(device, shape.output(), device.activation_type()));
   device.run([&](auto& exec, auto element) {
     using T = decltype(element);

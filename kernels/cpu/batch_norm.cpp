@@ -264,9 +264,7 @@ void batch_norm_inference(CpuExec& exec, const BatchNormInference<T>& o) {
   check("batch_norm", shape.image);
   const int channels = shape.image.c;
   float* scale = exec.workspace(std::size_t(channels));
-  for (int c = 0; c < channels; ++c) {
-    scale[c] = static_cast<float>(o.gamma[c] / std::sqrt(double{o.var[c]} + double{shape.eps}));
-  }
+  scales(channels, scale, o.gamma, o.var, shape.eps);
   normalise(exec, shape,
             Pass<T>{.layout = layout_of(exec, shape.image),
                     .x = o.x,

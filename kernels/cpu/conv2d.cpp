@@ -8,6 +8,7 @@
 #include "kernels/cpu/chunks.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/layout.h"
+#include "kernels/cpu/normalised.h"
 #include "kernels/cpu/product.h"
 #include "kernels/cpu/winograd.h"
 
@@ -123,18 +124,14 @@ NEPENTHE_INLINE void add_patches(const Patches& p, float* picture, Range pixels,
       });
 }
 
-/// Calls move(at in the layout, at in rows, width) for every vector or float of the group's out channels.
-template <int W, class Move>
-NEPENTHE_INLINE void each_output(const Patches& p, int n, Range pixels, Move&& move) {
+/// Calls visit(block, width) for every channel block of the output: vectors of its channels, or one channel each.
+template <int W, class Visit>
+NEPENTHE_INLINE void each_output_block(const Patches& p, Visit&& visit) {
   for (int block = 0; block < p.out.blocks; ++block) {
-    const std::size_t plane = p.out.offset(n, block);
-    for (std::size_t pixel = pixels.begin; pixel < pixels.end; ++pixel) {
-      const std::size_t row = (pixel - pixels.begin) * p.out_row + std::size_t(block) * p.out.block;
-      if (p.out.block == 1) {
-        move(plane + pixel, row, Width<1>());
-      } else {
-        move(plane + pixel * W, row, Width<W>());
-      }
+    if (p.out.block == 1) {
+      visit(block, Width<1>());
+    } else {
+      visit(block, Width<W>());
     }
   }
 }
@@ -145,16 +142,20 @@ NEPENTHE_INLINE void read_outputs(const Patches& p, const T* dy, int n, Range pi
   for (std::size_t i = 0; i < pixels.end - pixels.begin; ++i) {
     std::fill(rows + i * p.out_row + p.shape.out_c, rows + (i + 1) * p.out_row, 0.0f);
   }
-  each_output<W>(
-      p, n, pixels, [&](std::size_t at, std::size_t row, auto width) __attribute__((always_inline)) {
-        store<width>(rows + row, load<width>(dy + at));
+  each_output_block<W>(
+      p, [&](int block, auto width) __attribute__((always_inline)) {
+        const T* from = dy + p.out.offset(n, block);
+        float* to = rows + block * width;
+        for (std::size_t pixel = pixels.begin; pixel < pixels.end; ++pixel, to += p.out_row) {
+          store<width>(to, load<width>(from + pixel * width));
+        }
       });
 }
 
 /// One picture. filters: vector by vector of out channels, (length) vectors each.
-template <int W, class T>
-NEPENTHE_INLINE void forward_picture(const Patches* patches, int n, T* y, const T* x, const float* filters,
-                                     float* scratch) {
+template <int W, template <int, class> class Write, class T>
+NEPENTHE_INLINE void forward_picture(const Patches* patches, const Finish<T>* finish, int n, T* y, const T* x,
+                                     const float* filters, float* scratch) {
   const Patches& p = *patches;
   float* rows = scratch + p.patches_floats();
   const Chunks groups = p.groups();
@@ -173,9 +174,14 @@ NEPENTHE_INLINE void forward_picture(const Patches* patches, int n, T* y, const 
                  .b = filters,
                  .b_step = W,
                  .b_vector = p.length * W});
-    each_output<W>(
-        p, n, pixels, [&](std::size_t at, std::size_t row, auto width) __attribute__((always_inline)) {
-          store<width>(y + at, load<width>(rows + row));
+    each_output_block<W>(
+        p, [&](int block, auto width) __attribute__((always_inline)) {
+          const Write<width, T> put(*finish, y, block);
+          const std::size_t at = p.out.offset(n, block);
+          const float* from = rows + block * width;
+          for (std::size_t pixel = pixels.begin; pixel < pixels.end; ++pixel, from += p.out_row) {
+            put(at + pixel * width, load<width>(from));
+          }
         });
   }
 }
@@ -286,14 +292,21 @@ NEPENTHE_INLINE void deliver(const Patches* patches, int vector, int chunks, boo
 }
 
 template <class T>
-void patches_forward(CpuExec& exec, const Conv2dShape& s, T* y, const T* x, const T* w) {
+void patches_forward(CpuExec& exec, const Conv2dForward<T>& o) {
+  const Conv2dShape& s = o.shape;
   const Patches p(exec, s);
   const std::size_t own = p.patches_floats() + p.outputs_floats(), filters_floats = p.out_row * p.length;
-  float* filters = exec.workspace(filters_floats + own * std::size_t(exec.threads()));
-  pack(exec, std::size_t(s.out_c), p.length, p.length, 1, w, filters);
+  float* filters = exec.workspace(filters_floats + p.out_row + own * std::size_t(exec.threads()));
+  const Finish<T> finish = scaled(o.output_norm, s.out_c, filters + filters_floats);
+  float* memory = filters + filters_floats + p.out_row;
+  pack(exec, std::size_t(s.out_c), p.length, p.length, 1, o.w, filters);
   exec.parallel(s.n, [&](int n, int thread) {
-    on_isa<forward_picture<16, T>, forward_picture<8, T>>(exec.isa(), &p, n, y, x, static_cast<const float*>(filters),
-                                                          filters + filters_floats + own * std::size_t(thread));
+    const auto run = [&]<template <int, class> class Write>() {
+      on_isa<forward_picture<16, Write, T>, forward_picture<8, Write, T>>(
+          exec.isa(), &p, &finish, n, o.y, o.x, static_cast<const float*>(filters), memory + own * std::size_t(thread));
+    };
+    if (finish.scale != nullptr) return run.template operator()<Finished>();
+    run.template operator()<Assigned>();
   });
 }
 
@@ -337,7 +350,7 @@ template <class T>
 void conv2d_forward(CpuExec& exec, const Conv2dForward<T>& o) {
   check("conv2d", o.shape);
   if (suits_winograd(exec, o.shape)) return winograd_forward(exec, o);
-  patches_forward(exec, o.shape, o.y, o.x, o.w);
+  patches_forward(exec, o);
 }
 
 template <class T>

@@ -222,8 +222,9 @@ NEPENTHE_INLINE void transform_gradients(const Winograd& op, const T* dy, Range 
 }
 
 /// The outputs of the group's tiles out of scratch.output (36, tiles, out channels).
-template <int W, bool Adds, class T>
-NEPENTHE_INLINE void transform_outputs(const Winograd& op, T* y, Range rows, const Scratch& scratch) {
+template <int W, template <int, class> class Write, class T>
+NEPENTHE_INLINE void transform_outputs(const Winograd& op, const Finish<T>& finish, T* y, Range rows,
+                                       const Scratch& scratch) {
   typedef typename Lanes<W>::type Vector;
   const std::size_t stride = op.out_stride(), line = reach * stride;
   for (std::size_t row = rows.begin; row < rows.end; ++row) {
@@ -232,7 +233,8 @@ NEPENTHE_INLINE void transform_outputs(const Winograd& op, T* y, Range rows, con
     for (int block = 0; block < op.out.channels / W; ++block) {
       const float* from =
           scratch.output + (row - rows.begin) * std::size_t(op.tiles_x) * op.out.channels + std::size_t(block) * W;
-      T* plane = y + op.out.row_at<W>(n, block, first);
+      const Write<W, T> put(finish, y, block);
+      const std::size_t plane = op.out.row_at<W>(n, block, first);
       for (int x = 0; x < op.tiles_x; ++x, from += op.out.channels) {
         Vector columns[tile][reach];
         const float* column = from;
@@ -245,7 +247,7 @@ NEPENTHE_INLINE void transform_outputs(const Winograd& op, T* y, Range rows, con
 #pragma GCC unroll 4
           for (int i = 0; i < tile; ++i) columns[i][j] = t[i];
         }
-        T* to = plane + std::size_t(x) * tile * W;
+        const std::size_t to = plane + std::size_t(x) * tile * W;
         const int width = std::min(tile, op.out.w - x * tile);
         const auto write = [&](auto whole) __attribute__((always_inline)) {
 #pragma GCC unroll 4
@@ -256,8 +258,7 @@ NEPENTHE_INLINE void transform_outputs(const Winograd& op, T* y, Range rows, con
 #pragma GCC unroll 4
             for (int j = 0; j < tile; ++j) {
               if (!whole && j >= width) break;
-              T* pixel = to + (std::size_t(i) * op.out.w + std::size_t(j)) * W;
-              store<W>(pixel, Adds ? load<W>(pixel) + t[j] : t[j]);
+              put(to + (std::size_t(i) * op.out.w + std::size_t(j)) * W, t[j]);
             }
           }
         };
@@ -291,9 +292,9 @@ NEPENTHE_INLINE void fetch(const Planes& planes, int tiles_y, const T* pixels, R
   }
 }
 
-template <int W, bool Adds, template <int> class Read, class T>
-NEPENTHE_INLINE void convolve_group(const Winograd* operation, Range rows, T* y, const T* x, const float* filters,
-                                    float* memory) {
+template <int W, template <int> class Read, template <int, class> class Write, class T>
+NEPENTHE_INLINE void convolve_group(const Winograd* operation, const Finish<T>* finish, Range rows, T* y, const T* x,
+                                    const float* filters, float* memory) {
   const Winograd& op = *operation;
   const Scratch scratch(op, W, memory);
   transform_inputs<W, Read<W>>(op, x, rows, scratch);
@@ -314,7 +315,7 @@ NEPENTHE_INLINE void convolve_group(const Winograd* operation, Range rows, T* y,
                  .b_step = W,
                  .b_vector = std::size_t(op.in.channels) * W});
   }
-  transform_outputs<W, Adds>(op, y, rows, scratch);
+  transform_outputs<W, Write>(op, *finish, y, rows, scratch);
 }
 
 // Filters.
@@ -363,26 +364,30 @@ Norm scaled(const InputNorm& of, int channels, float* scale) {
   return {.mean = of.mean, .scale = scale, .beta = of.beta};
 }
 
+/// y = x * filters as `view` has them, or added to it.
 template <class T>
 void convolve(CpuExec& exec, Winograd op, T* y, bool adds, const T* x, const InputNorm& norm,
-              const FilterView<T>& view) {
+              const OutputNorm<T>& output_norm, const FilterView<T>& view) {
   const int lanes = exec.lanes();
-  const std::size_t own = (Scratch::floats(op, lanes) + 15) / 16 * 16;
-  float* filters = exec.workspace(op.filter_floats() + own * std::size_t(exec.threads()) + std::size_t(op.in.channels));
+  const std::size_t own = (Scratch::floats(op, lanes) + 15) / 16 * 16 * std::size_t(exec.threads());
+  float* filters =
+      exec.workspace(op.filter_floats() + own + std::size_t(op.in.channels) + std::size_t(op.out.channels));
   float* memory = filters + op.filter_floats();
-  op.norm = scaled(norm, op.in.channels, memory + own * std::size_t(exec.threads()));
+  op.norm = scaled(norm, op.in.channels, memory + own);
+  const Finish<T> finish = scaled(output_norm, op.out.channels, memory + own + op.in.channels);
   exec.parallel(op.out.channels / lanes, [&](int block, int) {
     on_isa<transform_filters<16, T>, transform_filters<8, T>>(exec.isa(), &op, &view, block, filters);
   });
   exec.parallel(op.groups.parts(), [&](int group, int thread) {
-    float* scratch = memory + own * std::size_t(thread);
-    const auto run = [&]<bool Adds, template <int> class Read>() {
-      on_isa<convolve_group<16, Adds, Read, T>, convolve_group<8, Adds, Read, T>>(
-          exec.isa(), &op, op.groups[group], y, x, static_cast<const float*>(filters), scratch);
+    float* scratch = memory + own / std::size_t(exec.threads()) * std::size_t(thread);
+    const auto run = [&]<template <int> class Read, template <int, class> class Write>() {
+      on_isa<convolve_group<16, Read, Write, T>, convolve_group<8, Read, Write, T>>(
+          exec.isa(), &op, &finish, op.groups[group], y, x, static_cast<const float*>(filters), scratch);
     };
-    if (adds) return run.template operator()<true, AsItIs>();
-    if (op.norm.scale != nullptr) return run.template operator()<false, Normalised>();
-    run.template operator()<false, AsItIs>();
+    if (adds) return run.template operator()<AsItIs, Added>();
+    if (op.norm.scale != nullptr) return run.template operator()<Normalised, Assigned>();
+    if (finish.scale != nullptr) return run.template operator()<AsItIs, Finished>();
+    run.template operator()<AsItIs, Assigned>();
   });
 }
 
@@ -467,7 +472,7 @@ template <class T>
 void winograd_forward(CpuExec& exec, const Conv2dForward<T>& o) {
   const Conv2dShape& s = o.shape;
   const std::ptrdiff_t c = s.c;
-  convolve(exec, Winograd(s.input(), s.output(), s.padding), o.y, false, o.x, o.norm,
+  convolve(exec, Winograd(s.input(), s.output(), s.padding), o.y, false, o.x, o.norm, o.output_norm,
            FilterView<T>{o.w, taps * c, c, 1});
 }
 
@@ -476,7 +481,7 @@ void winograd_backward_data(CpuExec& exec, const Conv2dBackwardData<T>& o) {
   const Conv2dShape& s = o.shape;
   // A convolution with the filters turned by 180 degrees, in and out channels exchanged.
   const std::ptrdiff_t c = s.c;
-  convolve(exec, Winograd(s.output(), s.input(), 2 - s.padding), o.dx, o.accumulate == Accumulate::add, o.dy, {},
+  convolve(exec, Winograd(s.output(), s.input(), 2 - s.padding), o.dx, o.accumulate == Accumulate::add, o.dy, {}, {},
            FilterView<T>{o.w + (taps - 1) * c, 1, -c, taps * c});
 }
 

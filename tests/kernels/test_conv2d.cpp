@@ -1,5 +1,6 @@
 #include "kernels/conv2d.h"
 
+#include <functional>
 #include <stdexcept>
 
 #include "backends.h"
@@ -158,6 +159,73 @@ TEST_CASE("conv2d: an input normalised on its way in gives the bits of one norma
       ++taken;
     }
     CHECK(taken > 5);
+  });
+}
+
+/// relu?(norm(y) [+ residual]) of a convolution with given statistics, which is computed behind it or on its way out.
+template <class Backend>
+std::vector<float> normalised_output(const Backend& backend, const Conv2dShape& s, bool add, bool relu, bool behind) {
+  const auto channels = static_cast<std::size_t>(s.out_c);
+  return deterministic(backend, [&](const auto& run) {
+    using T = std::decay_t<decltype(*run.stored({}).data())>;
+    const auto x = run.images(s.input(), random_floats(s.input().size(), 1));
+    const auto w = run.stored(random_floats(s.weights(), 2, 0.2f));
+    const auto residual = run.images(s.output(), random_floats(s.output().size(), 3));
+    const auto mean = run.upload(random_floats(channels, 4)), var = run.upload(random_floats(channels, 5, 0.1f, 1));
+    const auto gamma = run.upload(random_floats(channels, 6)), beta = run.upload(random_floats(channels, 7));
+    auto y = run.images(s.output(), poisoned(s.output().size()));
+    auto result = run.images(s.output(), poisoned(s.output().size()));
+    kernels::OutputNorm<T> norm;
+    if (!behind) {
+      norm = {.mean = mean.data(),
+              .var = var.data(),
+              .gamma = gamma.data(),
+              .beta = beta.data(),
+              .eps = 1e-3f,
+              .residual = add ? residual.data() : nullptr,
+              .relu = relu};
+    }
+    kernels::conv2d_forward<T>(
+        run.exec, {.shape = s, .y = y.data(), .x = x.data(), .w = w.data(), .norm = {}, .output_norm = norm});
+    if (!behind) return Outputs{run.plain(s.output(), y)};
+    kernels::batch_norm_inference<T>(run.exec, {.shape = {.image = s.output(), .add = add, .relu = relu, .eps = 1e-3f},
+                                                .y = result.data(),
+                                                .x = y.data(),
+                                                .residual = add ? residual.data() : nullptr,
+                                                .gamma = gamma.data(),
+                                                .beta = beta.data(),
+                                                .mean = mean.data(),
+                                                .var = var.data()});
+    return Outputs{run.plain(s.output(), result)};
+  })[0];
+}
+
+template <class Backend>
+void each_normalised_output(
+    const Backend& backend,
+    const std::function<void(const std::vector<float>& behind, const std::vector<float>& on_its_way)>& check) {
+  for (const auto& [name, s, network] :
+       cases::up_to(cases::conv2d, 2e7, [](const Conv2dShape& shape) { return cases::products(shape); })) {
+    for (const bool add : {false, true}) {
+      for (const bool relu : {false, true}) {
+        CAPTURE(name);
+        CAPTURE(add);
+        CAPTURE(relu);
+        check(normalised_output(backend, s, add, relu, true), normalised_output(backend, s, add, relu, false));
+      }
+    }
+  }
+}
+
+TEST_CASE("conv2d: an output normalised on its way out is one normalised behind the convolution") {
+  on_cpu<float>(Precision::fp32, [](const auto& backend) {
+    each_normalised_output(backend,
+                           [](const auto& behind, const auto& on_its_way) { CHECK(same_bits(on_its_way, behind)); });
+  });
+  on_cpu<bf16>(Precision::bf16, [](const auto& backend) {  // but for what is rounded in between
+    each_normalised_output(backend, [](const auto& behind, const auto& on_its_way) {
+      CHECK(relative_error(on_its_way, widened(behind)) <= 2 * bf16_tolerance(behind.size()));
+    });
   });
 }
 
