@@ -11,8 +11,9 @@
 
 namespace nepenthe::kernels {
 
-class ThreadTeam;  // kernels/cpu/thread_team.h
-struct OneDnn;     // kernels/cpu/onednn.h: the library's engine, stream and primitives cached by shape
+class ThreadTeam;   // kernels/cpu/thread_team.h
+struct OneDnn;      // kernels/cpu/onednn.h: the library's engine, stream and primitives cached by shape
+struct RangeClock;  // kernels/cpu/range_clock.h
 
 inline constexpr int most_threads = 1024;
 
@@ -47,6 +48,9 @@ class CpuExec {
 
   OneDnn& onednn() { return *onednn_; }
 
+  /// Null where ranges are not timed (kernels/profile.h).
+  std::unique_ptr<RangeClock>& range_clock() { return range_clock_; }
+
  private:
   struct AlignedFree {
     void operator()(float* memory) const;
@@ -55,6 +59,7 @@ class CpuExec {
   Isa isa_;
   std::unique_ptr<ThreadTeam> team_;
   std::unique_ptr<OneDnn> onednn_;
+  std::unique_ptr<RangeClock> range_clock_;
   std::unique_ptr<float, AlignedFree> workspace_;
   std::size_t workspace_floats_ = 0;
 };

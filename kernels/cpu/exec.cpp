@@ -12,6 +12,7 @@
 
 #include "kernels/conv_algorithms.h"
 #include "kernels/cpu/onednn.h"
+#include "kernels/cpu/range_clock.h"
 #include "kernels/cpu/thread_team.h"
 #include "kernels/cpu_exec.h"
 #include "kernels/layout.h"
