@@ -207,7 +207,7 @@ def not_to_our_credit(comparison):
 def facts(comparison):
     machine, peer = comparison.machine, comparison.machine.get("peer") or {}
     memory = machine.get("memory_bytes")
-    lines = [("processor", machine["processor"]), ("instructions", ", ".join(machine["instructions"]))]
+    lines = [("processor", machine["processor"]), ("instructions", ", ".join(machine["instructions"]) or "no AVX2")]
     if "gpu" in machine:
         lines.append(("GPU", machine["gpu"]))
     lines += [

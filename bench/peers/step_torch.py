@@ -15,6 +15,7 @@ CUDA graph); compile-graph (both, kernels tuned). Several models train one after
 import argparse
 import contextlib
 import copy
+import functools
 import json
 import os
 import resource
@@ -32,7 +33,7 @@ import_seconds = time.perf_counter() - begin
 from cifar_resnet import BLOCKS, make_model  # noqa: E402
 
 TORCHVISION = ("resnet18", "resnet34")
-CLASSES, PAD, RECORDS = 100, 4, 50000
+CLASSES, PAD, RECORDS = 100, 4, 25600
 MOMENTUM, WEIGHT_DECAY, RATE = 0.9, 5e-4, 0.01
 
 
@@ -63,15 +64,21 @@ class ReadyBatch:
         return self.images, self.labels
 
 
+@functools.cache
+def data_set(device):
+    """Pictures with a margin, bytes (N, 3, 40, 40), and labels: one for all models."""
+    side = 32 + 2 * PAD
+    return (torch.randint(0, 256, (RECORDS, 3, side, side), dtype=torch.uint8, device=device),
+            torch.randint(0, CLASSES, (RECORDS,), device=device))
+
+
 class GatheredBatch:
     """A batch made anew in each step from bytes on the device, as a training does it."""
 
     def __init__(self, args, batch):
         device = args.device
-        side = 32 + 2 * PAD
         self.args, self.batch = args, batch
-        self.padded = torch.randint(0, 256, (RECORDS, 3, side, side), dtype=torch.uint8, device=device)
-        self.all_labels = torch.randint(0, CLASSES, (RECORDS,), device=device)
+        self.padded, self.all_labels = data_set(device)
         self.ids = torch.randint(0, RECORDS, (batch,), device=device)
         self.scale = torch.full((1, 3, 1, 1), 1 / 64.0, device=device)
         self.shift = torch.full((1, 3, 1, 1), 2.0, device=device)
@@ -211,6 +218,7 @@ def make_step(args):
         return steps[0]
     if args.arrangement == "serial":
         return lambda: [step() for step in steps]
+    torch.cuda.synchronize()  # what was made so far is on another stream
     streams = [torch.cuda.Stream() for _ in steps]
 
     def on_streams():
