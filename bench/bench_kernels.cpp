@@ -27,6 +27,7 @@ using Json = nlohmann::ordered_json;
 struct Options {
   int batch = 128, repeats = 9, copy_megabytes = 1024, product_side = 8192;
   std::string precision = "bf16", json;
+  bool only_ceilings = false;
 };
 
 Json number(const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); }
@@ -133,6 +134,10 @@ int run(const Options& options) {
   bench::KernelBench bench(exec, options.repeats);
   const bench::Ceilings ceilings = bench::measure_ceilings(bench, options.copy_megabytes, options.product_side);
   print(ceilings);
+  if (options.only_ceilings) {
+    if (!options.json.empty()) write_json(options, exec, bench, ceilings);
+    return 0;
+  }
   if (precision == kernels::Precision::bf16) {
     run_all<kernels::bf16>(bench, options.batch);
   } else {
@@ -158,6 +163,7 @@ int main(int argc, char** argv) {
       ->check(CLI::PositiveNumber);
   app.add_option("--product-side", options.product_side, "Side of the matrices multiplied for the ceiling")
       ->check(CLI::PositiveNumber);
+  app.add_flag("--only-ceilings", options.only_ceilings, "Measure no kernels");
   app.add_option("--json", options.json, "Write every figure to this file as JSON")->type_name("FILE");
   CLI11_PARSE(app, argc, argv);
   try {

@@ -1,4 +1,4 @@
-// A named stretch of a GPU's work (kernels/profile.h), from here to the end of the scope.
+// A named stretch of a device's work (kernels/profile.h), from here to the end of the scope.
 #pragma once
 
 #include "engine/device.h"
@@ -9,10 +9,10 @@ namespace nepenthe {
 class ProfiledRange {
  public:
   ProfiledRange(Device& device, const char* name) : exec_(device.exec()) {
-    if (auto* const cuda = std::get_if<kernels::CudaExec>(&exec_)) kernels::begin_range(*cuda, name);
+    std::visit([name](auto& exec) { kernels::begin_range(exec, name); }, exec_);
   }
   ~ProfiledRange() {
-    if (auto* const cuda = std::get_if<kernels::CudaExec>(&exec_)) kernels::end_range(*cuda);
+    std::visit([](auto& exec) { kernels::end_range(exec); }, exec_);
   }
   ProfiledRange(const ProfiledRange&) = delete;
   ProfiledRange& operator=(const ProfiledRange&) = delete;

@@ -11,7 +11,8 @@
 
 namespace nepenthe::kernels {
 
-class ThreadTeam;  // kernels/cpu/thread_team.h
+class ThreadTeam;   // kernels/cpu/thread_team.h
+struct RangeClock;  // kernels/cpu/range_clock.h
 
 inline constexpr int most_threads = 1024;
 
@@ -44,6 +45,9 @@ class CpuExec {
   /// the largest request and stays.
   float* workspace(std::size_t floats);
 
+  /// Null where ranges are not timed (kernels/profile.h).
+  std::unique_ptr<RangeClock>& range_clock() { return range_clock_; }
+
  private:
   struct AlignedFree {
     void operator()(float* memory) const;
@@ -51,6 +55,7 @@ class CpuExec {
   int threads_;
   Isa isa_;
   std::unique_ptr<ThreadTeam> team_;
+  std::unique_ptr<RangeClock> range_clock_;
   std::unique_ptr<float, AlignedFree> workspace_;
   std::size_t workspace_floats_ = 0;
 };

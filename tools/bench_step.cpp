@@ -59,7 +59,7 @@ std::string profile_table(const kernels::RangeTimes& profile) {
   std::ranges::sort(rows, std::greater(), [](const auto& row) { return row.second.milliseconds; });
   double total = 0;
   for (const auto& [op, time] : rows) total += time.milliseconds;
-  Table table({"device time of a step", "calls", "us", "share"});
+  Table table({"time of a step on the device", "calls", "us", "share"});
   for (const auto& [op, time] : rows) {
     table.add({op, fmt::format("{}", time.count), fmt::format("{:.1f}", 1000 * time.milliseconds),
                percent(time.milliseconds / total)});
@@ -75,6 +75,7 @@ int main(int argc, char** argv) {
   Program program("bench_step", "Times training or evaluation steps on made-up pictures");
   std::string model = "resnet32", mode = "train";
   int batch = 128, steps = 30, warmup = 5, group = 0;
+  bool profiled = false;
   std::optional<int> image_size;
   CLI::App& app = program.app();
   add_model(app, model);
@@ -84,12 +85,16 @@ int main(int argc, char** argv) {
   add_whole_number(app, "--steps", steps, 1, "Times to take, each of a group of steps");
   add_whole_number(app, "--warmup", warmup, 0, "Groups before, not timed");
   add_whole_number(app, "--group", group, 0, "Steps between two looks at the clock; 0: 1 on the CPU, 100 on CUDA");
+  app.add_flag("--profile", profiled, "Also say where the time of one more step goes, op by op");
 
   return program.run(argc, argv, [&] {
     constexpr int classes = 100;
     Device& device = program.device();
     print("{}\n", device.description());
     if (group == 0) group = device.waits_for_results() ? 100 : 1;
+    if (profiled && device.waits_for_results() && (mode == "eval" || group < 3)) {
+      throw UsageError("--profile: on CUDA a training step is profiled, with --group 3 or more");
+    }
     ModelState state(device, make_architecture(model, classes));
     state.initialize({.seed = program.seed(), .purpose = purpose::initialization});
     const int samples = batch * group;
@@ -107,9 +112,11 @@ int main(int argc, char** argv) {
                             .what = model};
       CrossEntropy objective(images, ids, batch);
       launches = train(state, objective, job, clock).launches;
-      if (device.waits_for_results() && group >= 3) profile = profile_step(state, images, ids, job.recipe);
+      if (profiled) profile = profile_training_step(state, images, ids, job.recipe);
     } else {
       for (int turn = 0; turn < warmup + steps; ++turn) predict(state, images, ids, batch, model, clock);
+      ids.resize(batch);
+      if (profiled) profile = profile_evaluation(state, images, ids, batch);
     }
     std::vector<double> times(clock.milliseconds.begin() + warmup, clock.milliseconds.end());
     std::ranges::sort(times);
@@ -135,7 +142,9 @@ int main(int argc, char** argv) {
                                  {"image_size", side},
                                  {"images_per_second", rate},
                                  {"peak_memory_bytes", peak},
+                                 {"step_tensor_bytes", device.step_arena().peak_bytes()},
                                  {"launches", launches},
+                                 {"multiply_adds", state.architecture().multiply_adds(side)},
                                  {"steps_in_a_group", group},
                                  {"conv_algorithms_digest", digest(device.given_conv_algorithms())}};
   });

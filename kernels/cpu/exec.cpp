@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 
 #include "kernels/conv_algorithms.h"
+#include "kernels/cpu/range_clock.h"
 #include "kernels/cpu/thread_team.h"
 #include "kernels/cpu_exec.h"
 #include "kernels/layout.h"

@@ -117,19 +117,22 @@ TEST_CASE("captured steps: a profile names every op of a step, as often as it is
   network->initialize({.seed = 1});
   const std::vector<std::int32_t> ids{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
   Recipe recipe{.batch = 4, .lr = 0.02};
-  const kernels::RangeTimes times = profile_step(*network, images, ids, recipe);
-  if (!device.waits_for_results()) {
-    CHECK(times.empty());
+  const kernels::RangeTimes times = profile_training_step(*network, images, ids, recipe);
+  CHECK(times.size() == 13);
+  CHECK(times.at("conv2d_forward").count == 21);
+  CHECK(times.at("conv2d_backward_data").count == 20);
+  CHECK(times.at("batch_norm_backward").count == 21);
+  CHECK(times.at("optimizer_step").count == 1);
+  for (const auto& [op, time] : times) CHECK(time.milliseconds > 0);
+  const kernels::RangeTimes evaluation = profile_evaluation(*network, images, ids, 6);
+  if (device.waits_for_results()) {
+    CHECK(evaluation.empty());
   } else {
-    CHECK(times.size() == 13);
-    CHECK(times.at("conv2d_forward").count == 21);
-    CHECK(times.at("conv2d_backward_data").count == 20);
-    CHECK(times.at("batch_norm_backward").count == 21);
-    CHECK(times.at("optimizer_step").count == 1);
-    for (const auto& [op, time] : times) CHECK(time.milliseconds > 0);
+    CHECK(evaluation.at("conv2d_forward").count == 2 * 21);
+    CHECK(!evaluation.contains("conv2d_backward_data"));
   }
-  recipe.batch = 5;
-  CHECK_THROWS_AS(profile_step(*network, images, ids, recipe), std::invalid_argument);
+  recipe.batch = device.waits_for_results() ? 5 : 13;
+  CHECK_THROWS_AS(profile_training_step(*network, images, ids, recipe), std::invalid_argument);
 }
 
 }  // namespace

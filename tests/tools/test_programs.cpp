@@ -143,9 +143,18 @@ TEST_CASE("results as JSON") {
   CHECK(world().run("unlearn_sisa --run run --forget range:0-3 --dry-run --json result.json --quiet").exit_code == 0);
   const auto plan = nlohmann::json::parse(slurp(world().root / "result.json"));
   CHECK(plan.at("plan").at("sample_passes") == 12 + 27);
-  CHECK(
-      world().run("bench_step --model resnet20 --batch 4 --steps 3 --warmup 1 --json result.json --quiet").exit_code ==
-      0);
+  for (const std::string mode : {"train", "eval"}) {
+    CAPTURE(mode);
+    REQUIRE(world()
+                .run("bench_step --model resnet20 --batch 4 --steps 3 --warmup 1 --profile --json result.json --quiet "
+                     "--mode " +
+                     mode)
+                .exit_code == 0);
+    const auto said = nlohmann::json::parse(slurp(world().root / "result.json"));
+    CHECK(said.at("profile").at("conv2d_forward").at("ranges") == 21);
+    CHECK(said.at("profile").at("conv2d_forward").at("milliseconds") > 0);
+    CHECK(said.at("profile").contains("conv2d_backward_data") == (mode == "train"));
+  }
   const auto bench = nlohmann::json::parse(slurp(world().root / "result.json")).at("bench");
   CHECK(bench.at("step_ms").at("median") > 0);
   fs::remove(world().root / "result.json");

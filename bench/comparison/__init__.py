@@ -1,0 +1,1 @@
+"""Modules of bench/compare and bench/scaling."""
