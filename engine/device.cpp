@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "engine/base/error.h"
 #include "kernels/memory.h"
 
@@ -78,11 +80,39 @@ Arena::ReleaseChunk release_on(kernels::Exec& exec) {
 
 }  // namespace
 
-Device::Device(const DeviceSettings& settings)
+Device::Device(const DeviceSettings& settings, Device* whole, int parts)
     : settings_(settings),
+      whole_(whole),
+      parts_(parts),
       exec_(open_exec(settings_, reason_)),
       lasting_(allocate_on(exec_), release_on(exec_)),
-      step_(allocate_on(exec_), release_on(exec_)) {}
+      step_(
+          [this, allocate = allocate_on(exec_)](std::size_t bytes) {
+            void* memory = allocate(bytes);
+            if (whole_ != nullptr) whole_->steps_of_parts_ += bytes;
+            return memory;
+          },
+          release_on(exec_)) {}
+
+Device::Device(Device& whole, int part, int parts) : Device(whole.settings_of_part(part, parts), &whole, parts) {
+  std::visit([](auto& exec) { kernels::synchronize(exec); }, whole.exec_);
+}
+
+Device::~Device() {
+  if (whole_ != nullptr) whole_->steps_of_parts_ -= step_.reserved_bytes();
+}
+
+DeviceSettings Device::settings_of_part(int part, int parts) const {
+  DeviceSettings settings = settings_;
+  settings.kind = "cuda";
+  settings.conv_algorithms = conv_algorithms();
+  if (const auto* cpu = std::get_if<kernels::CpuExec>(&exec_)) {
+    settings.kind = "cpu";
+    settings.isa = cpu->isa();
+    settings.threads = std::max(1, cpu->threads() / parts + (part < cpu->threads() % parts ? 1 : 0));
+  }
+  return settings;
+}
 
 std::string Device::description() const {
   return std::visit([](const auto& exec) { return exec.description(); }, exec_);
@@ -100,6 +130,12 @@ bool Device::waits_for_results() const {
 std::size_t Device::peak_bytes() {
   const auto use = std::visit([](auto& exec) { return kernels::memory_use(exec); }, exec_);
   return lasting_.peak_bytes() + step_.peak_bytes() + use.workspace;
+}
+
+std::size_t Device::memory_for_steps() {
+  const auto use = std::visit([](auto& exec) { return kernels::memory_use(exec); }, exec_);
+  if (use.available == 0 && use.workspace == 0) return 0;
+  return use.available + (whole_ != nullptr ? whole_->steps_of_parts_.load() : step_.reserved_bytes());
 }
 
 const kernels::ConvAlgorithms& Device::conv_algorithms() const {

@@ -2,6 +2,7 @@
 // everything allocated from it ends before it.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <memory>
 #include <optional>
@@ -36,7 +37,12 @@ class Device {
  public:
   /// Throws UsageError for a kind, precision or thread count that there is not, Error for a device that this build or
   /// machine lacks; nothing falls back silently.
-  explicit Device(const DeviceSettings& settings = {});
+  explicit Device(const DeviceSettings& settings = {}) : Device(settings, nullptr, 1) {}
+  /// One of `parts` devices that compute at once in the place of `whole`, each used by the thread that makes it: of the
+  /// CPU's threads it has its part, one at least; a GPU and its memory are shared. It has the instruction set and the
+  /// convolution algorithms of `whole`, may read its memory as it is now, and ends before it.
+  Device(Device& whole, int part, int parts);
+  ~Device();
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
 
@@ -58,6 +64,11 @@ class Device {
   Arena& step_arena() { return step_; }
   /// Bytes of the device's memory in use at most, scratch memory included.
   std::size_t peak_bytes();
+  /// How many such devices share the memory, this one among them.
+  int parts() const { return parts_; }
+  /// Bytes that the steps' arenas of all parts have and can still take; 0 where the backend does not tell, as the
+  /// CPU's.
+  std::size_t memory_for_steps();
 
   /// While it lives, memory comes from the steps' arena, where nothing may stay behind it: so a captured step, which
   /// keeps its addresses, shares them with every other step, and with nothing else.
@@ -95,10 +106,15 @@ class Device {
   std::vector<T> download(const T* device, std::size_t count);
 
  private:
+  Device(const DeviceSettings& settings, Device* whole, int parts);
+  DeviceSettings settings_of_part(int part, int parts) const;
   void copy_in(void* device, const void* host, std::size_t bytes);
   void copy_out(void* host, const void* device, std::size_t bytes);
 
   DeviceSettings settings_;
+  Device* whole_;
+  int parts_;
+  std::atomic<std::size_t> steps_of_parts_ = 0;  // bytes that the steps' arenas of its parts have
   std::string reason_;
   kernels::Exec exec_;
   Arena lasting_, step_;

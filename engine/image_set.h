@@ -15,6 +15,8 @@ class ImageSet : public SampleSet {
   /// where the image size is no multiple of the side.
   ImageSet(Device& device, const std::vector<std::uint8_t>& pixels, const std::vector<std::int32_t>& labels,
            const Preprocessing& preprocessing, int side = 32);
+  /// The same pictures for a part of their device (Device), in the same memory: `shared` outlives this.
+  ImageSet(Device& part, const ImageSet& shared) : ImageSet(shared) { device_ = &part; }
 
   int count() const { return static_cast<int>(labels_.size()); }
   /// Of the network's input.

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <stdexcept>
 #include <string>
 
@@ -15,7 +16,7 @@ struct Interrupted : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// Watches a long computation; every call comes from the computing thread.
+/// Watches a long computation, or several at once; calls come from the computing threads, one at a time.
 class Observer {
  public:
   virtual ~Observer() = default;
@@ -29,6 +30,9 @@ class Observer {
   virtual bool stop_requested() { return false; }
   /// Whether progress() has to come after every step, at the price that a GPU may wait for it; else now and then there.
   virtual bool every_step() { return false; }
+  /// The one that is told of the next of several computations at once, for as long as that takes; null: this one is
+  /// told of all.
+  virtual std::unique_ptr<Observer> lane() { return nullptr; }
 };
 
 /// Tells when the host should look at the device's numbers: after every step where that costs nothing, else now and

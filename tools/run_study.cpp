@@ -17,6 +17,7 @@
 #include "tools/common/output.h"
 #include "tools/common/program.h"
 #include "tools/common/progress.h"
+#include "tools/common/sisa.h"
 #include "tools/common/version.h"
 #include "unlearning/forget_spec.h"
 #include "unlearning/permutation.h"
@@ -42,6 +43,7 @@ struct Options {
   std::filesystem::path data, out;
   std::vector<std::string> only;
   std::string training_seeds, unlearning_seeds, evaluation_seeds, replay;
+  int parallel_shards = 1;
   bool resume = false;
 };
 
@@ -112,8 +114,9 @@ void replay(const Options& options, const std::vector<Experiment>& experiments, 
       constexpr std::array<std::string_view, 1> anything{"*"};
       remove_abandoned_folders(options.out / "replay", anything);
       const FolderInTheMaking folder(options.out / "replay");
-      StudyRunner runner(folder.path(), experiments, dataset, options.data.string(), program.device(), observer,
-                         [&](const std::string& line) { program.say(line); });
+      StudyRunner runner(
+          folder.path(), experiments, dataset, options.data.string(), program.device(), observer,
+          [&](const std::string& line) { program.say(line); }, options.parallel_shards);
       const Record after = runner.run(experiment, triple, options.replay);
       const std::vector<std::string> different = differences(*before, after);
       const std::int64_t values = values_compared(*before);
@@ -164,7 +167,8 @@ void make_all(StudyRecord& study, const Options& options, const std::vector<Expe
   const auto say = [&](const std::string& line) {
     program.say(fmt::format("{} of {}: {}", study.records.size() + 1, rows, line));
   };
-  StudyRunner runner(options.out, experiments, dataset, options.data.string(), program.device(), observer, say);
+  StudyRunner runner(options.out, experiments, dataset, options.data.string(), program.device(), observer, say,
+                     options.parallel_shards);
   try {
     for (const Experiment& experiment : experiments) {
       for (const Seeds& triple : seeds) {
@@ -223,6 +227,7 @@ int main(int argc, char** argv) {
       ->type_name("N,N,...");
   app.add_option("--evaluation-seeds", options.evaluation_seeds, "Of the attack; by default --seed")
       ->type_name("N,N,...");
+  add_parallel_shards(app, options.parallel_shards);
 
   return program.run(argc, argv, [&] {
     program.places().reads_folder(options.data, "--data", dataset_file_names);

@@ -25,7 +25,7 @@ struct Options {
   std::filesystem::path data, out, weights;
   TrainingConfig config{.model = "resnet32"};
   TransferOptions transfer;
-  int slices = 5;
+  int slices = 5, parallel_shards = 1;
   std::string exclude;
   bool resume = false;
 };
@@ -111,6 +111,7 @@ int main(int argc, char** argv) {
       ->check(existing_file())
       ->type_name("FILE");
   app.add_option("--exclude", options.exclude, "Leave these samples out")->type_name("SPEC");
+  add_parallel_shards(app, options.parallel_shards);
   app.add_flag("--resume", options.resume, "Continue an interrupted run");
 
   return program.run(argc, argv, [&] {
@@ -124,7 +125,7 @@ int main(int argc, char** argv) {
     program.say(fmt::format("{}: {} shards, {} slices, {}; {} sample passes to make", dataset.name, run.config().shards,
                             run.config().epochs.size(), run.config().model, grouped(work.sample_passes())));
     ProgressBar bar(program.quiet());
-    const SisaRun::Cost cost = carry_out(run, work, dataset, device, bar, !options.resume);
+    const SisaRun::Cost cost = carry_out(run, work, dataset, device, bar, options.parallel_shards, !options.resume);
 
     const Evaluator evaluator(device, dataset, preprocessing(run.config().transfer, dataset));
     const auto sets = evaluation_sets({"test"}, dataset, {});

@@ -44,10 +44,12 @@ void request(SisaRun& run, const SisaWork& work, const std::vector<std::int32_t>
 }
 
 /// How long the work would take here, by a rate measured now.
-void tell_of_time(Program& program, const SisaRun& run, const SisaWork& work, const Dataset& dataset) {
+void tell_of_time(Program& program, const SisaRun& run, const SisaWork& work, const Dataset& dataset,
+                  int parallel_shards) {
   if (work.sample_passes() == 0) return;
   ProgressBar bar(program.quiet());
-  const TrainingRate rate = measure_training_rate(run.config(), dataset, open_device(program, run), bar);
+  const TrainingRate rate = measure_training_rate(run.config(), dataset, open_device(program, run), bar,
+                                                  work.shards_at_once(parallel_shards));
   print("\nabout {} here: {} samples a second, measured now\n", duration(rate.seconds(work)),
         grouped(std::llround(rate.samples_per_second)));
   program.result()["estimate"] = {{"seconds", rate.seconds(work)}, {"samples_per_second", rate.samples_per_second}};
@@ -60,12 +62,14 @@ int main(int argc, char** argv) {
   std::filesystem::path run_folder, data;
   std::string forget;
   bool dry_run = false, resume = false;
+  int parallel_shards = 1;
   Recipe given;
   CLI::App& app = program.app();
   app.add_option("--run", run_folder, "The run's folder")->type_name("RUN")->required();
   app.add_option("--forget", forget, "The samples to forget")->type_name("SPEC");
   app.add_option("--data", data, "The run's data, where it has moved")->type_name("DIR");
   app.add_flag("--dry-run", dry_run, "Print the plan, its cost and about how long it takes; change nothing");
+  add_parallel_shards(app, parallel_shards);
   app.add_flag("--resume", resume, "Finish a request that was interrupted");
   add_recipe_changes(app, given);
 
@@ -96,7 +100,7 @@ int main(int argc, char** argv) {
       json["request"] = {{"forget", forget}, {"samples", ids.size()}, {"newly_forgotten", work.newly_forgotten}};
     }
     json["plan"] = plan_json(work);
-    if (dry_run) return tell_of_time(program, run, work, dataset);
+    if (dry_run) return tell_of_time(program, run, work, dataset, parallel_shards);
 
     // What can be refused is refused before the request is recorded.
     Device& device = open_device(program, run);
@@ -108,7 +112,7 @@ int main(int argc, char** argv) {
     }
     if (recipe) run.change_recipe(work, *recipe);
     ProgressBar bar(program.quiet());
-    const SisaRun::Cost cost = carry_out(run, work, dataset, device, bar);
+    const SisaRun::Cost cost = carry_out(run, work, dataset, device, bar, parallel_shards);
     print("\n{}{} samples forgotten in all; {} sample passes in {}\n",
           resume ? "" : fmt::format("{} samples newly forgotten, ", grouped(work.newly_forgotten)),
           grouped(static_cast<std::int64_t>(run.forgotten().size())), grouped(cost.sample_passes),

@@ -31,6 +31,10 @@ std::vector<std::int32_t> sorted_ids(const std::vector<bool>& marked, std::span<
 }  // namespace
 
 std::int64_t ShardWork::sample_passes() const { return sum_of_passes(stages); }
+int SisaWork::shards_at_once(int wanted) const {
+  const auto busy = std::ranges::count_if(shards, [](const ShardWork& shard) { return shard.sample_passes() > 0; });
+  return std::clamp(wanted, 1, std::max(static_cast<int>(busy), 1));
+}
 std::int64_t SisaWork::stage_samples() const {
   std::int64_t samples = 0;
   for (const ShardWork& shard : shards) {

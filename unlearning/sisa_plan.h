@@ -36,6 +36,8 @@ struct SisaWork {
   std::int64_t sample_passes() const;
   /// Samples of the stages trained, each counted once a stage: of so many a frozen backbone's features are computed.
   std::int64_t stage_samples() const;
+  /// How many shards can be trained at once where `wanted` (from 1 on) may: not more than have something to train.
+  int shards_at_once(int wanted) const;
 };
 
 /// A run's plan. Sets of ids may come in any order and name an id more than once; a function given an id outside the

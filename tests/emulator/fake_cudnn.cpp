@@ -34,6 +34,7 @@ std::string last_error;
 
 template <class Body>
 cudnnStatus_t guarded(Body&& body) {
+  const auto turn = cuda_emulator::take_turn();
   try {
     body();
     return CUDNN_STATUS_SUCCESS;
@@ -278,8 +279,7 @@ void execute(cudnnHandle_t handle, const FakeDescriptor& plan, const FakeDescrip
 }  // namespace
 
 cudnnStatus_t cudnnBackendCreateDescriptor(cudnnBackendDescriptorType_t type, cudnnBackendDescriptor_t* descriptor) {
-  *descriptor = create_descriptor(type).get();
-  return CUDNN_STATUS_SUCCESS;
+  return guarded([&] { *descriptor = create_descriptor(type).get(); });
 }
 
 cudnnStatus_t cudnnBackendDestroyDescriptor(cudnnBackendDescriptor_t descriptor) {
@@ -333,6 +333,7 @@ const char* cudnnGetErrorString(cudnnStatus_t status) {
 
 void cudnnGetLastErrorString(char* message, std::size_t size) {
   if (size == 0) return;
+  const auto turn = cuda_emulator::take_turn();
   message[std::min(size - 1, last_error.copy(message, size - 1))] = 0;
   last_error.clear();
 }

@@ -52,18 +52,26 @@ cudaError_t readable(cudaEvent_t event) {
 
 }  // namespace
 
+std::unique_lock<std::recursive_mutex> take_turn() {
+  static std::recursive_mutex mutex;
+  return std::unique_lock(mutex);
+}
+
 cudaError_t outside_capture() {
+  const auto turn = take_turn();
   for (cudaStream_t stream : capturing_streams()) stream->invalidated = true;
   return capturing_streams().empty() ? cudaSuccess : cudaErrorStreamCaptureUnsupported;
 }
 
 cudaError_t allocation_in_capture() {
+  const auto turn = take_turn();
   const auto& streams = capturing_streams();
   const bool relaxed = std::all_of(streams.begin(), streams.end(), [](cudaStream_t stream) { return stream->relaxed; });
   return relaxed ? cudaSuccess : outside_capture();
 }
 
 cudaError_t submit(cudaStream_t stream, std::function<void()> work) {
+  const auto turn = take_turn();
   if (stream == nullptr) {  // which waits for all others
     if (outside_capture() != cudaSuccess) return cudaErrorStreamCaptureImplicit;
   } else if (stream->capturing) {
@@ -95,6 +103,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   if (stream == nullptr) return report(cudaErrorInvalidResourceHandle);
+  const auto turn = cuda_emulator::take_turn();
   std::erase(cuda_emulator::capturing_streams(), stream);
   delete stream;
   return cudaSuccess;
@@ -108,6 +117,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 cudaError_t cudaDeviceSynchronize() { return report(cuda_emulator::outside_capture()); }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
+  const auto turn = cuda_emulator::take_turn();
   if (stream == nullptr) return report(cudaErrorStreamCaptureUnsupported);
   if (stream->capturing) return report(cudaErrorIllegalState);
   stream->capturing = true;
@@ -119,6 +129,7 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mo
 }
 
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  const auto turn = cuda_emulator::take_turn();
   *graph = nullptr;
   if (stream == nullptr || !stream->capturing) return report(cudaErrorIllegalState);
   stream->capturing = false;

@@ -12,6 +12,7 @@
 #include <string>
 #include <utility>
 
+#include "engine/base/file.h"
 #include "engine/conv_algorithms_file.h"
 
 namespace {
@@ -93,6 +94,33 @@ TEST_CASE("programs: too little GPU memory says how much is needed and which bat
   CHECK(run(small, "bench_step --model resnet20 --device cuda --steps 1 --warmup 0 --group 2 --batch " +
                        std::to_string(fitting))
             .exit_code == 0);
+}
+
+TEST_CASE("programs: shards side by side on one GPU give the same bytes, and all count where its memory is too small") {
+  const std::string data = (folder() / "few").string(), sisa =
+                                                            "train_sisa --model resnet20 --shards 2 --slices 1 "
+                                                            "--epochs 1 --device cuda --quiet --data ";
+  REQUIRE(run("", "make_synthetic_data --train 16 --test 2 --classes 2 --out " + data).exit_code == 0);
+  for (const char* parallel : {"1", "2"}) {
+    const std::string out = (folder() / "run-").string() + parallel;
+    CHECK(run("", sisa + data + " --batch 4 --parallel-shards " + parallel + " --out " + out).exit_code == 0);
+  }
+  for (const char* file : {"shard-0/stage-1.safetensors", "shard-1/stage-1.safetensors", "conv_algorithms.json"}) {
+    CHECK(nepenthe::sha256_file(folder() / "run-1" / file) == nepenthe::sha256_file(folder() / "run-2" / file));
+  }
+  const Result result =
+      run("NEPENTHE_EMULATOR_MEMORY_MB=400", sisa + folder().string() + "/data --batch 300 " +
+                                                 "--parallel-shards 2 --out " + (folder() / "run-3").string());
+  CAPTURE(result.errors);
+  CHECK(result.exit_code == 1);
+  CHECK(one_line(result.errors));
+  std::smatch match;
+  const std::regex expected(
+      "error: training resnet20 with a batch of 300, 2 at once, needs about (\\d+) MiB of GPU memory, (\\d+) MiB "
+      "are to be had; a batch of (\\d+) would fit.*\n");
+  REQUIRE(std::regex_match(result.errors, match, expected));
+  CHECK(std::stoi(match[1]) > std::stoi(match[2]));
+  CHECK(std::stoi(match[3]) >= 16);
 }
 
 TEST_CASE("programs: engines are tuned, used and refused where they do not fit") {

@@ -42,6 +42,8 @@ TEST_CASE("a number below its range is answered with the smallest that is right"
        {std::tuple("train_sisa --out r --data d", "--batch", 1),
         std::tuple("train_sisa --out r --data d", "--shards", 1),
         std::tuple("train_sisa --out r --data d", "--slices", 1),
+        std::tuple("train_sisa --out r --data d", "--parallel-shards", 1),
+        std::tuple("unlearn_sisa --run r --resume", "--parallel-shards", 1),
         std::tuple("train_sisa --out r --data d", "--threads", 0),
         std::tuple("train_model --out o --data d", "--epochs", 1),
         std::tuple("train_model --out o --data d", "--seed", 0),

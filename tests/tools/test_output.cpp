@@ -178,6 +178,31 @@ TEST_CASE("a bar where the terminal can show one, and no control codes elsewhere
   }
 }
 
+TEST_CASE("shards side by side have a bar each, and plain lines name them elsewhere") {
+  const World world;
+  const std::string command =
+      "train_sisa --data data --model resnet20 --shards 2 --slices 1 --epochs 100000 --threads "
+      "2 --parallel-shards 2 --out ";
+  const auto shows_both = [](const std::string& shown) {
+    return shown.find("shard 0 of 2, stage 1 of 1") != std::string::npos &&
+           shown.find("shard 1 of 2, stage 1 of 1") != std::string::npos;
+  };
+  OnTerminal bars(world, command + "bars", "-u NO_COLOR TERM=xterm");
+  const std::string redrawn = "\x1b[1A\rshard ";  // two rows, and the cursor back in the first
+  const std::string drawn = bars.watch(
+      20s, [&](const std::string& shown) { return shows_both(shown) && shown.find(redrawn) != std::string::npos; });
+  CHECK(shows_both(drawn));
+  CHECK(drawn.find(redrawn) != std::string::npos);
+  kill(bars.process(), SIGINT);
+  const std::string ended = bars.watch(20s, [](const std::string&) { return false; });
+  CHECK(ended.find("(and 1 beside it)") != std::string::npos);
+  CHECK(ended.rfind("\x1b[J") < ended.find("error: "));  // the bars are gone by then
+  OnTerminal lines(world, command + "lines", "TERM=dumb");
+  const std::string plain = lines.watch(40s, shows_both);
+  CHECK(shows_both(plain));
+  CHECK(plain.find('\x1b') == std::string::npos);
+}
+
 TEST_CASE("a terminal that goes away ends nothing by itself") {
   const World world;
   OnTerminal program(world, fmt::format("{} 60 --out out.safetensors", train), "-u NO_COLOR TERM=xterm");

@@ -40,12 +40,12 @@ void print_text(std::string_view text) {
 
 std::optional<int> output_failure() { return failure; }
 
-std::optional<int> terminal_columns() {
+std::optional<TerminalSize> terminal_size() {
   static const bool terminal = ::isatty(STDERR_FILENO) != 0 && !wants_plain_lines();
   if (!terminal) return std::nullopt;
   winsize size{};
-  constexpr int usual = 80;
-  return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : usual;
+  if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0) size = {};
+  return TerminalSize{.columns = size.ws_col > 0 ? size.ws_col : 80, .rows = size.ws_row > 0 ? size.ws_row : 24};
 }
 
 }  // namespace nepenthe

@@ -28,8 +28,11 @@ void print(fmt::format_string<Args...> format, Args&&... args) {
 /// The error number (errno) of the failure to write results.
 std::optional<int> output_failure();
 
-/// Columns of the terminal that standard error is; empty where it is none, or where plain lines are wanted (TERM unset
-/// or "dumb", NO_COLOR set).
-std::optional<int> terminal_columns();
+/// The size of the terminal that standard error is, in characters; empty where it is none, or where plain lines are
+/// wanted (TERM unset or "dumb", NO_COLOR set).
+struct TerminalSize {
+  int columns, rows;
+};
+std::optional<TerminalSize> terminal_size();
 
 }  // namespace nepenthe

@@ -170,7 +170,10 @@ int Program::run(int argc, char** argv, const std::function<void()>& body) {
   } catch (const UsageError& error) {
     return fail(2, with_option(app_, error.what()));
   } catch (const std::bad_alloc&) {
-    return fail(1, "out of memory; a smaller --batch needs less");
+    const CLI::Option* parallel = app_.get_option_no_throw("--parallel-shards");
+    return fail(1, parallel != nullptr && parallel->count() > 0
+                       ? "out of memory; fewer --parallel-shards or a smaller --batch need less"
+                       : "out of memory; a smaller --batch needs less");
   } catch (const std::filesystem::filesystem_error& error) {
     return fail(1, fmt::format("{}: {}", error.path1().string(), error.code().message()));
   } catch (const std::runtime_error& error) {

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <csignal>
 #include <optional>
@@ -14,7 +15,8 @@
 namespace nepenthe {
 namespace {
 
-volatile std::sig_atomic_t stop_signal = 0;
+std::atomic<int> stop_signal = 0;  // set by whichever thread gets the signal
+static_assert(std::atomic<int>::is_always_lock_free);
 
 void on_signal(int signal) {
   // A terminal that closes may send SIGHUP twice; only a person who asks again means at once.
@@ -38,15 +40,37 @@ void stop_on_signals() {
 
 bool stop_asked_for() { return stop_signal != 0; }
 
-ProgressBar::~ProgressBar() { clear_line(); }
+ProgressBar::~ProgressBar() = default;
 
-void ProgressBar::begin(const std::string& what) {
-  clear_line();
-  what_ = what;
-  started_ = false;
+void ProgressBar::draw() {
+  const std::optional<TerminalSize> terminal = terminal_size();
+  if (!terminal) return;
+  std::string drawing = rows_ > 1 ? fmt::format("\x1b[{}A\r", rows_ - 1) : "\r";
+  int rows = 0;
+  for (const Lane* lane : lanes_) {
+    if (lane->shown().empty() || rows == terminal->rows) continue;
+    drawing += fmt::format("{}{}\x1b[K", rows == 0 ? "" : "\r\n", lane->shown());
+    ++rows;
+  }
+  if (rows < rows_) drawing += "\x1b[J";
+  rows_ = rows;
+  tell(drawing);
 }
 
-std::string ProgressBar::text(const Progress& progress) const {
+ProgressBar::Lane::~Lane() {
+  begin("");
+  std::erase(bar_.lanes_, this);
+}
+
+void ProgressBar::Lane::begin(const std::string& what) {
+  what_ = what;
+  started_ = false;
+  if (shown_.empty()) return;
+  shown_.clear();
+  bar_.draw();
+}
+
+std::string ProgressBar::Lane::text(const Progress& progress) const {
   const double seconds = std::chrono::duration<double>(Clock::now() - began_).count();
   const auto done = progress.samples - samples_at_begin_;
   const double rate = seconds > 0 ? static_cast<double>(done) / seconds : 0;
@@ -59,22 +83,17 @@ std::string ProgressBar::text(const Progress& progress) const {
   if (rate > 0) {
     line += fmt::format("  {} left", duration(static_cast<double>(progress.samples_total - progress.samples) / rate));
   }
-  const std::optional<int> columns = terminal_columns();
-  if (!columns) return what_ + line;
+  const std::optional<TerminalSize> terminal = terminal_size();
+  if (!terminal) return what_ + line;
   // What is left of the terminal's width is the bar's. A line that wraps could not be taken back.
   constexpr int shortest = 4, longest = 24;
-  const int width = std::min(longest, *columns - 4 - static_cast<int>(what_.size() + line.size()));
+  const int width = std::min(longest, terminal->columns - 4 - static_cast<int>(what_.size() + line.size()));
   const int filled = std::clamp(static_cast<int>(share * width), 0, std::max(width, 0));
   const std::string bar = width < shortest ? "" : fmt::format(" [{:=<{}}{:{}}]", "", filled, "", width - filled);
-  return first_columns(what_ + bar + line, *columns - 1);
+  return first_columns(what_ + bar + line, terminal->columns - 1);
 }
 
-void ProgressBar::clear_line() {
-  if (line_open_) tell("\r\x1b[K");
-  line_open_ = false;
-}
-
-void ProgressBar::progress(const Progress& progress) {
+void ProgressBar::Lane::progress(const Progress& progress) {
   const auto now = Clock::now();
   if (!started_) {  // the rate is measured from the first report on
     started_ = true;
@@ -82,12 +101,13 @@ void ProgressBar::progress(const Progress& progress) {
     samples_at_begin_ = progress.samples;
     return;
   }
-  if (quiet_ || now - began_ < std::chrono::seconds(2)) return;
-  const std::optional<int> columns = terminal_columns();
-  if (now - last_ < (columns ? std::chrono::milliseconds(200) : std::chrono::milliseconds(10000))) return;
+  if (bar_.quiet_ || now - began_ < std::chrono::seconds(2)) return;
+  const bool drawn = terminal_size().has_value();
+  if (now - last_ < (drawn ? std::chrono::milliseconds(200) : std::chrono::milliseconds(10000))) return;
   last_ = now;
-  line_open_ = columns.has_value();
-  tell(columns ? fmt::format("\r{}\x1b[K", text(progress)) : text(progress) + "\n");
+  if (!drawn) return tell(text(progress) + "\n");
+  shown_ = text(progress);
+  bar_.draw();
 }
 
 }  // namespace nepenthe

@@ -10,6 +10,7 @@
 #include "engine/base/error.h"
 #include "kernels/revision.h"
 #include "models/registry.h"
+#include "tools/common/options.h"
 #include "tools/common/transfer.h"
 #include "unlearning/provenance/origin.h"
 #include "unlearning/study/record.h"
@@ -101,14 +102,20 @@ Device& open_device(Program& program, const SisaRun& run) {
   return device;
 }
 
+void add_parallel_shards(CLI::App& app, int& parallel_shards) {
+  add_whole_number(app, "--parallel-shards", parallel_shards, 1,
+                   "Shards trained at once, at most; on the CPU they share --threads, one each at least. The bits are "
+                   "the same");
+}
+
 SisaRun::Cost carry_out(SisaRun& run, const SisaWork& work, const Dataset& dataset, Device& device, Observer& observer,
-                        bool is_new) {
+                        int parallel_shards, bool is_new) {
   const auto discarded = [&](const std::exception& error, bool with_states) {
     if (!is_new || !run.discard(work, with_states)) return;
     throw Error(fmt::format("{}; nothing was made, and {} is removed", error.what(), run.folder().string()));
   };
   try {
-    return run.carry_out(work, dataset, device, observer);
+    return run.carry_out(work, dataset, device, observer, parallel_shards);
   } catch (const Interrupted& interrupted) {
     throw Interrupted(
         fmt::format("{}; train_sisa --out {} --resume continues", interrupted.what(), run.folder().string()));

@@ -35,10 +35,13 @@ Dataset read_run_data(Program& program, const SisaRun& run, const std::filesyste
 /// standard error where it, or its kernels, is not the one that made the run: the bits may differ then.
 Device& open_device(Program& program, const SisaRun& run);
 
+/// --parallel-shards.
+void add_parallel_shards(CLI::App& app, int& parallel_shards);
+
 /// run.carry_out(), with how to go on in the message when it is interrupted or diverges. A run that `is_new` is removed
 /// where its training comes to nothing.
 SisaRun::Cost carry_out(SisaRun& run, const SisaWork& work, const Dataset& dataset, Device& device, Observer& observer,
-                        bool is_new = false);
+                        int parallel_shards, bool is_new = false);
 
 nlohmann::ordered_json run_json(const SisaRun& run);
 nlohmann::ordered_json run_cost_json(const SisaRun& run, const SisaRun::Cost& cost, double eval_seconds);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <iterator>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <span>
@@ -16,6 +17,7 @@
 #include "engine/base/in_the_making.h"
 #include "engine/base/random.h"
 #include "engine/conv_algorithms_file.h"
+#include "engine/side_by_side.h"
 #include "engine/training_state.h"
 #include "kernels/revision.h"
 #include "models/registry.h"
@@ -354,13 +356,6 @@ void SisaRun::change_recipe(const SisaWork& work, const Recipe& recipe) {
   record({{"event", "recipe"}, {"stages", stages}, {"recipe", recipe_json(recipe)}});
 }
 
-SisaRun::Cost& SisaRun::Cost::operator+=(const Cost& other) {
-  sample_passes += other.sample_passes;
-  feature_passes += other.feature_passes;
-  train_seconds += other.train_seconds;
-  return *this;
-}
-
 void SisaRun::write_checkpoint(int shard, int stage, const std::string& lineage, const ModelState& model) const {
   // How pictures go in is not to be guessed by who takes the checkpoint alone; the plain way always goes without
   // saying.
@@ -370,6 +365,19 @@ void SisaRun::write_checkpoint(int shard, int stage, const std::string& lineage,
   state.metadata = {{"format", "pt"}, {"model", config().model}, {CheckpointStore::lineage_key, lineage}};
   if (!origin.is_null()) state.metadata[origin_key] = origin.dump();
   store_.write(shard, stage, std::move(state));
+}
+
+SisaRun::Cost SisaRun::prepare_shard(const ShardWork& shard, TrainingSet& data, ModelState& model,
+                                     Observer& observer) const {
+  const int start = shard.first_stage - 1;
+  load_weights(checkpoint(shard.shard, start), store_.read(shard.shard, start), model);
+  if (shard.sample_passes() == 0) return {};
+  const auto began = std::chrono::steady_clock::now();
+  const std::int64_t before = data.feature_passes();
+  data.prepare(model, plan_.stage_ids(shard.shard, slices(), forgotten()), observer);
+  return {.sample_passes = 0,
+          .feature_passes = data.feature_passes() - before,
+          .train_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count()};
 }
 
 SisaRun::Cost SisaRun::train_stage(const StageWork& work, int shard, const std::string& lineage,
@@ -394,32 +402,45 @@ SisaRun::Cost SisaRun::train_stage(const StageWork& work, int shard, const std::
   return cost;
 }
 
-SisaRun::Cost SisaRun::train_shards(const SisaWork& work, const Dataset& dataset, Device& device, Observer& observer) {
-  ModelState model(device, make_architecture(config().model, config().classes));
-  TrainingSet data(device, dataset, config().transfer);
+SisaRun::Cost SisaRun::train_shards(const SisaWork& work, const Dataset& dataset, Device& device, Observer& observer,
+                                    int parallel_shards) {
+  const TrainingSet data(device, dataset, config().transfer);
+  std::mutex mutex;  // of what follows, and of `device`
   Cost total;
+  auto next = work.shards.begin();
+  const auto take = [&]() -> const ShardWork* {
+    const std::lock_guard lock(mutex);
+    while (next != work.shards.end() && next->nothing_to_do()) ++next;
+    return next == work.shards.end() ? nullptr : &*next++;
+  };
+  const auto train_some = [&](Device& own_device, Observer& own_observer) {
+    ModelState model(own_device, make_architecture(config().model, config().classes));
+    TrainingSet own_data(own_device, data);
+    double seconds = 0;
+    const auto finished = [&](const Cost& cost) {
+      const std::lock_guard lock(mutex);
+      seconds += cost.train_seconds;
+      total.sample_passes += cost.sample_passes;
+      total.feature_passes += cost.feature_passes;
+      total.train_seconds = std::max(total.train_seconds, seconds);
+      if (&own_device != &device) device.use_conv_algorithms(own_device.conv_algorithms());
+      if (cost.sample_passes + cost.feature_passes > 0) record_algorithms(device);
+    };
+    while (const ShardWork* shard = take()) {
+      finished(prepare_shard(*shard, own_data, model, own_observer));
+      const std::vector<std::string> lineage = lineages(shard->shard, forgotten());
+      for (const StageWork& stage : shard->stages) {
+        finished(train_stage(stage, shard->shard, lineage[stage.stage], own_data, model, own_observer));
+      }
+    }
+  };
   const auto cost_entry = [&](const char* event) {
     Json entry{{"event", event}, {"sample_passes", total.sample_passes}, {"train_seconds", total.train_seconds}};
     entry.update(machine_json(device));
     return entry;
   };
   try {
-    for (const ShardWork& shard : work.shards) {
-      if (shard.nothing_to_do()) continue;
-      const std::vector<std::string> lineage = lineages(shard.shard, forgotten());
-      load_weights(checkpoint(shard.shard, shard.first_stage - 1), store_.read(shard.shard, shard.first_stage - 1),
-                   model);
-      if (shard.sample_passes() > 0) {
-        const auto began = std::chrono::steady_clock::now();
-        data.prepare(model, plan_.stage_ids(shard.shard, slices(), forgotten()), observer);
-        total.train_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-        total.feature_passes = data.feature_passes();
-      }
-      for (const StageWork& stage : shard.stages) {
-        total += train_stage(stage, shard.shard, lineage[stage.stage], data, model, observer);
-        record_algorithms(device);
-      }
-    }
+    side_by_side(work.shards_at_once(parallel_shards), device, observer, train_some);
   } catch (const Interrupted&) {
     record(cost_entry("interrupted"));
     throw;
@@ -434,12 +455,13 @@ SisaRun::Cost SisaRun::train_shards(const SisaWork& work, const Dataset& dataset
   return total;
 }
 
-SisaRun::Cost SisaRun::complete(const Dataset& dataset, Device& device, Observer& observer) {
+SisaRun::Cost SisaRun::complete(const Dataset& dataset, Device& device, Observer& observer, int parallel_shards) {
   lock();
-  return carry_out(work(), dataset, device, observer);
+  return carry_out(work(), dataset, device, observer, parallel_shards);
 }
 
-SisaRun::Cost SisaRun::carry_out(const SisaWork& work, const Dataset& dataset, Device& device, Observer& observer) {
+SisaRun::Cost SisaRun::carry_out(const SisaWork& work, const Dataset& dataset, Device& device, Observer& observer,
+                                 int parallel_shards) {
   lock();
   struct Unlock {
     std::shared_ptr<Journal>& journal;
@@ -457,7 +479,7 @@ SisaRun::Cost SisaRun::carry_out(const SisaWork& work, const Dataset& dataset, D
   adopt(forgotten());
   remove_stale(work);
   record_training(work, device);
-  return train_shards(work, dataset, device, observer);
+  return train_shards(work, dataset, device, observer, parallel_shards);
 }
 
 std::vector<int> SisaRun::live_shards() const {

@@ -106,15 +106,17 @@ class SisaRun {
   struct Cost {
     std::int64_t sample_passes = 0;
     std::int64_t feature_passes = 0;  // pictures of which a frozen backbone's features were computed
-    double train_seconds = 0;
-    Cost& operator+=(const Cost& other);
+    double train_seconds = 0;         // of several shards at once those of the busiest thread
   };
-  /// Makes every checkpoint that is missing, shard by shard; the cost is that of the stages finished in this call.
-  /// Throws Interrupted, leaving what a later call continues, Diverged, with the request still to be served, and Error
-  /// where another process works on the run or a checkpoint to start from is damaged.
-  Cost complete(const Dataset& dataset, Device& device, Observer& observer);
+  /// Makes every checkpoint that is missing, shard by shard or with up to `parallel_shards` of them trained at once,
+  /// each on its part of the device (engine/side_by_side.h): the bits are the same. The cost is that of the stages
+  /// finished in this call. Throws Interrupted, leaving what a later call continues, Diverged, with the request still
+  /// to be served, and Error where another process works on the run or a checkpoint to start from is damaged; the other
+  /// shards then stop at their next step, as if interrupted.
+  Cost complete(const Dataset& dataset, Device& device, Observer& observer, int parallel_shards = 1);
   /// The same, exactly as `work` says. Throws Error where that is no longer what there is to do.
-  Cost carry_out(const SisaWork& work, const Dataset& dataset, Device& device, Observer& observer);
+  Cost carry_out(const SisaWork& work, const Dataset& dataset, Device& device, Observer& observer,
+                 int parallel_shards = 1);
 
   /// Takes away the folder of a run whose training, `work`, has come to nothing: no stage of it is made and, but for
   /// `with_states`, no state is there to continue. False where there is something to resume, or something in the folder
@@ -150,9 +152,12 @@ class SisaRun {
   void adopt(const std::vector<std::int32_t>& ids, const nlohmann::ordered_json& request = nullptr);
   /// Every checkpoint that `work` makes again or that it does not know, and states that it does not continue.
   void remove_stale(const SisaWork& work) const;
+  /// Loads what the first stage to make starts from into `model`, and prepares the shard's data.
+  Cost prepare_shard(const ShardWork& shard, TrainingSet& data, ModelState& model, Observer& observer) const;
   Cost train_stage(const StageWork& work, int shard, const std::string& lineage, const TrainingSet& data,
                    ModelState& model, Observer& observer) const;
-  Cost train_shards(const SisaWork& work, const Dataset& dataset, Device& device, Observer& observer);
+  Cost train_shards(const SisaWork& work, const Dataset& dataset, Device& device, Observer& observer,
+                    int parallel_shards);
 
   std::filesystem::path folder_;
   RunFacts facts_;

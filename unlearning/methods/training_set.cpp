@@ -8,6 +8,9 @@ TrainingSet::TrainingSet(Device& device, const Dataset& dataset, const TransferS
     : images_(device, dataset.train.pixels, dataset.train.labels, preprocessing(transfer, dataset)),
       freeze_backbone_(transfer.freeze_backbone) {}
 
+TrainingSet::TrainingSet(Device& part, const TrainingSet& shared)
+    : images_(part, shared.images_), freeze_backbone_(shared.freeze_backbone_) {}
+
 void TrainingSet::prepare(ModelState& model, const std::vector<std::int32_t>& ids, Observer& observer) {
   if (!freeze_backbone_) return;
   features_.reset();

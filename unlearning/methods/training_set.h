@@ -17,6 +17,8 @@ namespace nepenthe {
 class TrainingSet {
  public:
   TrainingSet(Device& device, const Dataset& dataset, const TransferSettings& transfer);
+  /// The same for a part of its device (ImageSet), with nothing prepared.
+  TrainingSet(Device& part, const TrainingSet& shared);
 
   /// Where the backbone is frozen, computes what that of `model` makes of these ids, in place of all before; else does
   /// nothing. Throws as FeatureSet does.

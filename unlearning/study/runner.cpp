@@ -80,14 +80,15 @@ struct StudyRunner::Made {
 
 StudyRunner::StudyRunner(fs::path folder, const std::vector<Experiment>& experiments, const Dataset& dataset,
                          std::string data, Device& device, Observer& observer,
-                         std::function<void(const std::string&)> say)
+                         std::function<void(const std::string&)> say, int parallel_shards)
     : folder_(std::move(folder)),
       experiments_(experiments),
       dataset_(dataset),
       data_(std::move(data)),
       device_(device),
       observer_(observer),
-      say_(std::move(say)) {
+      say_(std::move(say)),
+      parallel_shards_(parallel_shards) {
   std::error_code told_below;
   fs::create_directories(folder_, told_below);
   for (const char* part : {"", "made", "records"}) make_folder(folder_ / part);
@@ -253,7 +254,7 @@ StudyRunner::Made StudyRunner::make_run(const Plan& plan) {
   if (unlearns && !std::ranges::includes(run.forgotten(), plan.forget)) {
     run.forget(plan.forget, {{"forget", plan.experiment.forget}});
   }
-  const SisaRun::Cost cost = run.complete(dataset_, device_, observer_);
+  const SisaRun::Cost cost = run.complete(dataset_, device_, observer_, parallel_shards_);
   const std::int64_t feature_passes = plan.config.transfer.freeze_backbone ? whole.stage_samples() : 0;
   const auto architecture = make_architecture(plan.config.model, plan.config.classes);
   return {.path = folder,

@@ -25,9 +25,11 @@ namespace nepenthe {
 class StudyRunner {
  public:
   /// `experiments` are looked up by name; `data` is the data's folder as commands name it; `say` prints a line for
-  /// people. All must outlive the runner. Makes the folder, and those that lead to it.
+  /// people; runs are trained by `parallel_shards` (SisaRun::complete). All must outlive the runner. Makes the folder,
+  /// and those that lead to it.
   StudyRunner(std::filesystem::path folder, const std::vector<Experiment>& experiments, const Dataset& dataset,
-              std::string data, Device& device, Observer& observer, std::function<void(const std::string&)> say);
+              std::string data, Device& device, Observer& observer, std::function<void(const std::string&)> say,
+              int parallel_shards = 1);
 
   /// Makes the experiment, and what it goes on from, and examines it. Throws Interrupted, with everything so far kept.
   Record run(const Experiment& experiment, const Seeds& seeds, const std::string& row);
@@ -52,6 +54,7 @@ class StudyRunner {
   Device& device_;
   Observer& observer_;
   std::function<void(const std::string&)> say_;
+  int parallel_shards_;
 };
 
 /// The row's name: the experiment's, and the seeds where there are several triples.

@@ -1,7 +1,7 @@
 // The emulator as host code sees it, next to the functions of the CUDA runtime that it defines itself.
 //
-// Work of a stream is done before the call returns, unless the stream captures. Host threads take turns: the emulator
-// is called by one at a time.
+// Work of a stream is done before the call returns, unless the stream captures. Several host threads may call at once;
+// they take turns.
 //
 // Environment:
 //   NEPENTHE_EMULATOR_ORDER       natural (default) or reverse: the order of blocks, warps and lanes
@@ -15,6 +15,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <mutex>
 #include <stdexcept>
 
 namespace cuda_emulator {
@@ -28,6 +29,9 @@ struct Error : std::runtime_error {
 /// Work of a library on the device, done by the CPU: runs now, device memory being accessible, or is recorded while
 /// `stream` captures. Throws Error where the stream cannot take it, and whatever `work` throws.
 void enqueue(cudaStream_t stream, std::function<void()> work);
+
+/// While it is held, other host threads wait to be served. Calls of the runtime take it themselves.
+[[nodiscard]] std::unique_lock<std::recursive_mutex> take_turn();
 
 /// Kernels run so far, replays counted each time.
 std::uint64_t launches();

@@ -1,5 +1,6 @@
 // A SISA run end to end on a small drawn data set: what it writes, and that forgetting is exact to the bit.
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -236,6 +237,114 @@ TEST_CASE("an interrupted run continues to the same bytes") {
     SisaRun without = world().create("without", device, request);
     without.complete(world().dataset, device, observer);
     CHECK(checkpoints(reopened.folder()) == checkpoints(without.folder()));
+  }
+}
+
+TEST_CASE("unlearning gives the bytes of a retraining also where shards are trained side by side") {
+  Observer observer;
+  TrainingConfig config = world().config;
+  config.shards = 4;  // of 24, slices of 8
+  config.epochs = {1, 1};
+  const auto create = [&](const std::string& name, Device& device, const std::vector<std::int32_t>& excluded) {
+    return SisaRun::create(world().folder.path / name, config, world().dataset, excluded, {}, device);
+  };
+  const bool emulated = test_device().kind != "cpu";  // and slow
+  std::map<std::string, std::string> one_after_another;
+  for (const int parallel : emulated ? std::vector{1, 3} : std::vector{1, 2, 3, 4, 9}) {
+    CAPTURE(parallel);
+    Device device(test_device(2));
+    SisaRun run = create(fmt::format("at-once-{}", parallel), device, {});
+    const SisaRun::Cost cost = run.complete(world().dataset, device, observer, parallel);
+    CHECK(cost.sample_passes == 4 * (12 + 24));
+    CHECK(cost.train_seconds > 0);
+    const auto made = checkpoints(run.folder());
+    if (one_after_another.empty()) one_after_another = made;
+    CHECK(made == one_after_another);
+    CHECK(made.size() == 4 * 3);
+    // The journal has one writer, and the engines of all shards are recorded.
+    CHECK(read_journal(run.folder() / journal_file).entries.size() == 3);
+    if (device.waits_for_results()) {
+      CHECK(read_conv_algorithms(run.folder() / "conv_algorithms.json") == device.conv_algorithms());
+      CHECK(sha256_file(run.folder() / "conv_algorithms.json") ==
+            sha256_file(world().folder.path / "at-once-1" / "conv_algorithms.json"));
+    }
+  }
+
+  // The second slice of shard 0, all of shard 2, one sample of shard 3: two shards to train, one that is skipped.
+  const auto request = united(united(world().positions(12, 20), world().positions(48, 72)), world().positions(75, 76));
+  Device device(test_device(2));
+  SisaRun run = SisaRun::open(world().folder.path / "at-once-3");
+  run.forget(request, {{"forget", "test"}});
+  StopAfter stop(1);
+  CHECK_THROWS_AS(run.complete(world().dataset, device, stop, 2), Interrupted);
+  SisaRun reopened = SisaRun::open(run.folder());
+  CHECK(reopened.complete(world().dataset, device, observer, 4).sample_passes > 0);
+  SisaRun retrained = create("at-once-retrained", device, request);
+  retrained.complete(world().dataset, device, observer);
+  CHECK(checkpoints(reopened.folder()) == checkpoints(retrained.folder()));
+}
+
+TEST_CASE("shards side by side are interrupted and continued by any number of them") {
+  Observer observer;
+  Device device(test_device(2));
+  TrainingConfig config = world().config;
+  config.shards = 4;
+  const auto create = [&](const std::string& name) {
+    return SisaRun::create(world().folder.path / name, config, world().dataset, {}, {}, device);
+  };
+  SisaRun whole = create("undisturbed");
+  whole.complete(world().dataset, device, observer);
+  SisaRun run = create("disturbed");
+  std::size_t states = 0;
+  for (const auto& [after, parallel] : {std::pair{0, 4}, {3, 2}, {5, 3}, {2, 1}, {7, 4}}) {
+    StopAfter stop(after);
+    CHECK_THROWS_AS(SisaRun::open(run.folder()).complete(world().dataset, device, stop, parallel), Interrupted);
+    std::size_t now = 0;
+    for (const auto& [name, digest] : checkpoints(run.folder())) now += name.find(".state.") != std::string::npos;
+    states = std::max(states, now);
+    CHECK(read_journal(run.folder() / journal_file).entries.back().at("event") == "interrupted");
+  }
+  CHECK(states >= 3);  // each of them has saved its own
+  SisaRun::open(run.folder()).complete(world().dataset, device, observer, 2);
+  CHECK(checkpoints(run.folder()) == checkpoints(whole.folder()));
+}
+
+TEST_CASE("an error in one of the shards side by side stops the others and leaves a run to resume") {
+  Observer observer;
+  Device device(test_device(2));
+  SisaRun run = world().create("one-fails", device);
+  run.complete(world().dataset, device, observer, 2);
+  const auto whole = checkpoints(run.folder());
+  // Both shards have their last two stages to make; what the first one's begin with is damaged.
+  for (const int shard : {0, 1}) {
+    for (const int stage : {2, 3}) fs::remove(run.checkpoint(shard, stage));
+  }
+  const StateDict right = read_safetensors(run.checkpoint(0, 1));
+  StateDict wrong = right;
+  wrong.entries.begin()->second.bytes[0] ^= std::byte{1};
+  write_safetensors(run.checkpoint(0, 1), wrong);
+  CHECK_THROWS_WITH_AS(run.complete(world().dataset, device, observer, 2), doctest::Contains("shard-0/stage-1"), Error);
+  CHECK_FALSE(fs::exists(run.checkpoint(1, 3)));
+  CHECK(SisaRun::open(run.folder()).work().shards[0].sample_passes() > 0);
+  SisaRun resumed = SisaRun::open(run.folder());
+  resumed.lock();
+  resumed.carry_out(resumed.work({}, resumed.find_damage()), world().dataset, device, observer, 2);
+  CHECK(checkpoints(run.folder()) == whole);
+}
+
+TEST_CASE("a frozen backbone's features are each shard's own, also side by side") {
+  Observer observer;
+  Device device(test_device(2));
+  TrainingConfig config = world().config;
+  config.recipe.augment = false;
+  config.transfer = {.image_size = 64, .normalization = NormalizationKind::imagenet, .freeze_backbone = true};
+  std::map<std::string, std::string> first;
+  for (const int parallel : {1, 2}) {
+    SisaRun run = SisaRun::create(world().folder.path / fmt::format("frozen-at-once-{}", parallel), config,
+                                  world().dataset, {}, {}, device);
+    CHECK(run.complete(world().dataset, device, observer, parallel).feature_passes == 96);
+    if (first.empty()) first = checkpoints(run.folder());
+    CHECK(checkpoints(run.folder()) == first);
   }
 }
 
