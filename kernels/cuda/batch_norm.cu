@@ -80,6 +80,7 @@ struct StatisticsOutputs {
 template <class T, int V>
 __global__ void __launch_bounds__(row_threads, resident_blocks)
     statistics_kernel(RowTiling tiling, StatisticsOutputs out, const T* x, float* partial, unsigned* ticket) {
+  wait_for_earlier_kernels();
   NEPENTHE_SHARED(float, shared, [2 * row_threads * V]);
   NEPENTHE_SHARED(unsigned, last, [1]);
   const RowPlace<V> place(tiling);
@@ -144,6 +145,7 @@ template <class T, int V, bool Add, bool Relu>
 __global__ void __launch_bounds__(row_threads, resident_blocks)
     normalise_kernel(RowTiling tiling, T* y, const T* x, const T* residual, const float* gamma, const float* beta,
                      const float* mean, const float* spread, bool inference, float eps) {
+  wait_for_earlier_kernels();
   const RowPlace<V> place(tiling);
   if (!place.active) return;
   const Floats<V> centre = load<V>(mean + place.channel), shift = load<V>(beta + place.channel);
@@ -219,6 +221,7 @@ template <class T, int V, bool Relu, Residual residual>
 __global__ void __launch_bounds__(row_threads, resident_blocks)
     gradient_sums_kernel(RowTiling tiling, BackwardOperands<T> o, GradientOutputs out, float* partial,
                          unsigned* ticket) {
+  wait_for_earlier_kernels();
   NEPENTHE_SHARED(float, shared, [2 * row_threads * V]);
   NEPENTHE_SHARED(unsigned, last, [1]);
   const RowPlace<V> place(tiling);
@@ -278,6 +281,7 @@ __global__ void __launch_bounds__(row_threads, resident_blocks)
 template <class T, int V, bool Relu, Residual residual>
 __global__ void __launch_bounds__(row_threads, resident_blocks)
     dx_kernel(RowTiling tiling, T* dx, BackwardOperands<T> o, const float* slope, const float* offset) {
+  wait_for_earlier_kernels();
   const RowPlace<V> place(tiling);
   if (!place.active) return;
   const Floats<V> mean = load<V>(o.mean + place.channel), beta = load<V>(o.beta + place.channel);

@@ -9,6 +9,7 @@ namespace {
 /// A block takes one picture: its rows are the pixels.
 template <class T, int V>
 __global__ void __launch_bounds__(row_threads) forward_kernel(RowTiling tiling, float* y, const T* x) {
+  wait_for_earlier_kernels();
   NEPENTHE_SHARED(float, shared, [row_threads * V]);
   const RowPlace<V> place(tiling);
   Floats<V> sum{};
@@ -27,6 +28,7 @@ __global__ void __launch_bounds__(row_threads) forward_kernel(RowTiling tiling, 
 
 template <class T, int V, bool Adds>
 __global__ void __launch_bounds__(row_threads) backward_kernel(RowTiling tiling, T* dx, const float* dy) {
+  wait_for_earlier_kernels();
   const RowPlace<V> place(tiling);
   if (!place.active) return;
   Floats<V> share = load<V>(dy + std::int64_t{blockIdx.x} * tiling.channels + place.channel);
