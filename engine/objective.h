@@ -54,7 +54,8 @@ class Objective {
   /// A byte for each float of the parameter buffer, on the device: where it is 0 the parameter never changes. Null: all
   /// may change.
   virtual const std::uint8_t* mask() const { return nullptr; }
-  /// After an epoch's last step, before the state is saved.
+  /// After an epoch's last step, before a state is saved. One that throws Interrupted comes again when the training
+  /// goes on.
   virtual void epoch_ended(int /*epoch*/, ModelState& /*model*/) {}
 };
 

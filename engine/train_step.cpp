@@ -4,8 +4,27 @@
 
 #include "engine/ops/distillation.h"
 #include "engine/ops/softmax_cross_entropy.h"
+#include "kernels/conv2d.h"
 
 namespace nepenthe {
+namespace {
+
+/// While it lives, an epoch's last batch, which is smaller, takes the convolution engines of the others.
+class WholeBatch {
+ public:
+  WholeBatch(Device& device, int size) : device_(device) { plan_for(size); }
+  ~WholeBatch() { plan_for(0); }
+  WholeBatch(const WholeBatch&) = delete;
+  WholeBatch& operator=(const WholeBatch&) = delete;
+
+ private:
+  void plan_for(int size) {
+    std::visit([size](auto& exec) { kernels::plan_as_for_batch(exec, size); }, device_.exec());
+  }
+  Device& device_;
+};
+
+}  // namespace
 
 TrainStep::TrainStep(ModelState& model, Optimizer& optimizer, const Phase& phase,
                      const std::optional<kernels::Augmentation>& augmentation)
@@ -45,6 +64,7 @@ void TrainStep::issue(const std::vector<int>& counts) {
 void TrainStep::pass_over(std::size_t draw, int count) {
   Device& device = model_.device();
   const Draw& what = phase_.draws[draw];
+  const WholeBatch whole(device, what.batch);
   kernels::StepControl* control = controls_.data() + draw;
   Tape tape;
   Pass pass{.device = device, .training = true, .tape = &tape};

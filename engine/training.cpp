@@ -10,6 +10,7 @@
 #include <new>
 #include <optional>
 #include <stdexcept>
+#include <utility>
 
 #include "engine/base/error.h"
 #include "engine/batches.h"
@@ -67,8 +68,9 @@ class Loop {
   void issue(PhaseOnDevice& phase, const std::vector<int>& counts);
   void look(const TrainStep& step);
   void stop_if_asked(const TrainStep* step);
-  void save() const;
+  void save();
 
+  using Clock = std::chrono::steady_clock;
   ModelState& model_;
   Objective& objective_;
   const TrainingJob& job_;
@@ -86,6 +88,7 @@ class Loop {
   std::int64_t samples_before_ = 0;      // of the job, by then
   std::vector<PhasePlan> next_;          // of the next epoch, made while the device works
   Observer::Progress progress_{};
+  Clock::time_point saved_ = Clock::now();  // or begun
   TrainingResult result_;
 };
 
@@ -146,10 +149,11 @@ void Loop::stop_if_asked(const TrainStep* step) {
                                 at_.step + 1, steps_of_epoch_));
 }
 
-void Loop::save() const {
+void Loop::save() {
   if (job_.state_file.empty()) return;
   require_finite(job_, model_);  // what the last step left, of which no loss tells yet
   save_training_state(job_.state_file, job_.identity, model_, optimizer_, at_);
+  saved_ = Clock::now();
 }
 
 void Loop::issue(PhaseOnDevice& phase, const std::vector<int>& counts) {
@@ -205,7 +209,7 @@ void Loop::run_epoch(std::vector<PhasePlan>& plan, int first_step) {
   rate_factor_ = objective_.rate_factor(job_.recipe, at_.epoch);
   steps_of_epoch_ = 0;
   for (const PhasePlan& phase : plan) steps_of_epoch_ += phase.steps.steps();
-  if (first_step >= steps_of_epoch_) {
+  if (first_step > steps_of_epoch_) {
     throw Error(fmt::format("{}: the training state stands at step {} of {}", job_.state_file.string(), first_step + 1,
                             steps_of_epoch_));
   }
@@ -237,17 +241,22 @@ TrainingResult Loop::run() {
       if (epoch < at_.epoch) samples_before_ += samples;
     }
   }
-  const auto began = std::chrono::steady_clock::now();
-  next_ = plan_of(at_.epoch);
+  const auto began = Clock::now();
   while (at_.epoch < epochs()) {
-    std::vector<PhasePlan> plan = std::move(next_);
+    std::vector<PhasePlan> plan = next_.empty() ? plan_of(at_.epoch) : std::exchange(next_, {});
     run_epoch(plan, at_.step);
-    objective_.epoch_ended(at_.epoch, model_);
+    try {
+      objective_.epoch_ended(at_.epoch, model_);
+    } catch (const Interrupted&) {
+      save();
+      throw;
+    }
     ++at_.epoch;
     at_.step = 0;
-    if (at_.epoch < epochs()) save();
+    // Two fsyncs take longer than a short epoch; a crash costs no more than what a state is old.
+    if (at_.epoch < epochs() && Clock::now() - saved_ >= job_.save_every) save();
   }
-  result_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  result_.seconds = std::chrono::duration<double>(Clock::now() - began).count();
   require_finite(job_, model_);
   return result_;
 }

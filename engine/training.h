@@ -1,6 +1,7 @@
 // The training loop: an objective, by a recipe, on a model.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -23,9 +24,10 @@ struct TrainingJob {
   Recipe recipe;
   RandomStream stream;  // seed, shard and stage; purpose and epoch are filled in
   std::string what;     // for messages: "shard 1, stage 3"
-  /// Where the state goes at the end of each epoch and on interruption; the caller removes it when the result is safe.
-  /// Empty: nowhere.
+  /// Where the state goes on interruption, and at the end of an epoch where the last one is `save_every` old; the
+  /// caller removes it when the result is safe. Empty: nowhere.
   std::filesystem::path state_file;
+  std::chrono::milliseconds save_every = std::chrono::seconds(30);
   /// Names this job to its state file (configuration, data, ids): a state of another identity is not continued.
   std::string identity;
 };

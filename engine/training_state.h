@@ -12,7 +12,7 @@ namespace nepenthe {
 /// Where a training stands.
 struct TrainingPosition {
   int epoch = 0;
-  int step = 0;            // the next one to make, over all phases of the epoch
+  int step = 0;            // the next one to make, over all phases of the epoch; all made: its end is to be told of
   std::int64_t steps = 0;  // steps the optimiser has made
 };
 

@@ -2,7 +2,7 @@
 // network: y = relu?(gamma·(x − mean)·rstd + beta [+ residual]).
 //
 // T, the activations' type, is float or bf16; arithmetic is in fp32. Activations are (N, H, W, C) in the backend's
-// layout, all other operands (C). Shapes without elements are std::invalid_argument.
+// layout, all other operands (C), aligned to 32 bytes. Shapes without elements are std::invalid_argument.
 #pragma once
 
 #include "kernels/exec_fwd.h"

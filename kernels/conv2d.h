@@ -87,4 +87,9 @@ void conv2d_backward_weights(CpuExec& exec, const Conv2dBackwardWeights<T>& oper
 template <class T>
 void conv2d_backward_weights(CudaExec& exec, const Conv2dBackwardWeights<T>& operands);
 
+/// From here on a convolution over fewer pictures than `full` takes the engine of `full`, where cuDNN makes a plan of
+/// it: its heuristics take a quarter of a second for a batch size. 0: each its own. Nothing happens on the CPU.
+inline void plan_as_for_batch(CpuExec&, int /*full*/) {}
+void plan_as_for_batch(CudaExec& exec, int full);
+
 }  // namespace nepenthe::kernels

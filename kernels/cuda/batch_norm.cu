@@ -10,6 +10,10 @@ namespace nepenthe::kernels {
 namespace {
 
 constexpr int most_partials = 512;  // blocks of a reduction, which its last block has to combine
+constexpr int rows_ahead = 4;       // of which a thread has the loads in flight
+constexpr int partials_ahead = 8;   // likewise of blocks' results
+// A multiprocessor need not hold more blocks: for more the compiler would save registers, with fewer loads in flight.
+constexpr int resident_blocks = 2;
 
 /// Keeps NaN, so that a diverged network is seen.
 __device__ float rectified(float v) { return v < 0 ? 0.0f : v; }
@@ -21,19 +25,12 @@ __device__ float normalised(float x, float mean, float scale, float beta) { retu
 __device__ float masked(float dy, float v) { return v <= 0 ? 0.0f : dy; }
 
 template <int V>
-__device__ Floats<V> load_scale(const float* gamma, const float* rstd, const RowPlace<V>& place) {
-  Floats<V> scale;
+__device__ Floats<V> load_scale(const float* gamma, const float* rstd, int channel) {
+  Floats<V> scale = load<V>(gamma + channel);
+  const Floats<V> factor = load<V>(rstd + channel);
 #pragma unroll
-  for (int i = 0; i < V; ++i) scale[i] = gamma[place.channel + i] * rstd[place.channel + i];
+  for (int i = 0; i < V; ++i) scale[i] *= factor[i];
   return scale;
-}
-
-template <int V>
-__device__ Floats<V> load_channels(const float* values, const RowPlace<V>& place) {
-  Floats<V> result;
-#pragma unroll
-  for (int i = 0; i < V; ++i) result[i] = values[place.channel + i];
-  return result;
 }
 
 /// The second stage of a reduction, by one block: calls finish(channel, sum of term(block, channel).x, …y) for every
@@ -53,16 +50,21 @@ __device__ void combine_blocks(int blocks, int channels, float* shared, Term ter
     place.active = place.row_in_turn < tiling.rows_at_once;
     Floats<1> a{}, b{};
     if (place.active && channel < channels) {
-      for (int block = place.row_in_turn; block < blocks; block += tiling.rows_at_once) {
-        const float2 t = term(block, channel);
-        a[0] += t.x;
-        b[0] += t.y;
+      const int step = tiling.rows_at_once;
+      for (int block = place.row_in_turn; block < blocks; block += partials_ahead * step) {
+        float2 terms[partials_ahead];
+#pragma unroll
+        for (int i = 0; i < partials_ahead; ++i) terms[i] = term(min(block + i * step, blocks - 1), channel);
+#pragma unroll
+        for (int i = 0; i < partials_ahead; ++i) {
+          const bool counts = block + i * step < blocks;  // adding 0 changes no sum that began with +0
+          a[0] += counts ? terms[i].x : 0.0f;
+          b[0] += counts ? terms[i].y : 0.0f;
+        }
       }
     }
-    sum_over_rows(tiling, place, a, b, shared);
-    if (place.row_in_turn == 0 && channel < channels) {
-      finish(channel, shared[place.channel], shared[tiling.channels + place.channel]);
-    }
+    sum_over_rows(tiling, place, shared, a, b);
+    if (place.row_in_turn == 0 && channel < channels) finish(channel, a[0], b[0]);
     __syncthreads();
   }
 }
@@ -76,8 +78,9 @@ struct StatisticsOutputs {
 /// mean cannot swallow the variance, and the blocks' moments are merged by Chan, Golub & LeVeque's formula.
 /// partial (blocks, 2, channels).
 template <class T, int V>
-__global__ void __launch_bounds__(row_threads)
+__global__ void __launch_bounds__(row_threads, resident_blocks)
     statistics_kernel(RowTiling tiling, StatisticsOutputs out, const T* x, float* partial, unsigned* ticket) {
+  wait_for_earlier_kernels();
   NEPENTHE_SHARED(float, shared, [2 * row_threads * V]);
   NEPENTHE_SHARED(unsigned, last, [1]);
   const RowPlace<V> place(tiling);
@@ -85,26 +88,28 @@ __global__ void __launch_bounds__(row_threads)
   const std::int64_t begin = std::int64_t{blockIdx.x} * tiling.rows_per_block;
   Floats<V> shift{}, sum{}, square{};
   if (place.active) shift = load<V>(x + begin * channels + place.channel);
-#pragma unroll 4
-  for (std::int64_t row = place.row; row < place.end; row += tiling.rows_at_once) {
-    const Floats<V> value = load<V>(x + row * channels + place.channel);
+  each_row<rows_ahead>(
+      tiling, place, [&](std::int64_t at) { return load_packed<V>(x + at); },
+      [&](std::int64_t, const Packed<T, V>& value) {
 #pragma unroll
-    for (int i = 0; i < V; ++i) {
-      const float deviation = value[i] - shift[i];
-      sum[i] += deviation;
-      square[i] = fmaf(deviation, deviation, square[i]);
-    }
-  }
-  sum_over_rows(tiling, place, sum, square, shared);
+        for (int i = 0; i < V; ++i) {
+          const float deviation = to_float(value.v[i]) - shift[i];
+          sum[i] += deviation;
+          square[i] = fmaf(deviation, deviation, square[i]);
+        }
+      });
+  sum_over_rows(tiling, place, shared, sum, square);
   if (place.row_in_turn == 0) {
     const auto count = static_cast<float>(place.end - begin);
-    float* own = partial + std::int64_t{blockIdx.x} * 2 * channels + place.channel;
 #pragma unroll
     for (int i = 0; i < V; ++i) {
-      const float total = shared[place.channel + i], squares = shared[channels + place.channel + i];
-      own[i] = shift[i] + total / count;
-      own[channels + i] = fmaxf(squares - total * (total / count), 0.0f);
+      const float total = sum[i], squares = square[i];
+      sum[i] = shift[i] + total / count;
+      square[i] = fmaxf(squares - total * (total / count), 0.0f);
     }
+    float* own = partial + std::int64_t{blockIdx.x} * 2 * channels + place.channel;
+    store(own, sum);
+    store(own + channels, square);
   }
   if (!is_last_block(ticket, last)) return;
 
@@ -137,31 +142,38 @@ __global__ void __launch_bounds__(row_threads)
 /// y = relu?((x − mean)·scale + beta [+ residual]); scale = gamma·spread, or in inference gamma/√(spread + eps), where
 /// spread is the variance.
 template <class T, int V, bool Add, bool Relu>
-__global__ void __launch_bounds__(row_threads)
+__global__ void __launch_bounds__(row_threads, resident_blocks)
     normalise_kernel(RowTiling tiling, T* y, const T* x, const T* residual, const float* gamma, const float* beta,
                      const float* mean, const float* spread, bool inference, float eps) {
+  wait_for_earlier_kernels();
   const RowPlace<V> place(tiling);
   if (!place.active) return;
-  const Floats<V> centre = load_channels(mean, place), shift = load_channels(beta, place);
-  Floats<V> scale = load_channels(gamma, place);
+  const Floats<V> centre = load<V>(mean + place.channel), shift = load<V>(beta + place.channel);
+  const Floats<V> factor = load<V>(spread + place.channel);
+  Floats<V> scale = load<V>(gamma + place.channel);
 #pragma unroll
-  for (int i = 0; i < V; ++i) {
-    const float value = spread[place.channel + i];
-    scale[i] = inference ? scale[i] / sqrtf(value + eps) : scale[i] * value;
-  }
-#pragma unroll 4
-  for (std::int64_t row = place.row; row < place.end; row += tiling.rows_at_once) {
-    const std::int64_t at = row * tiling.channels + place.channel;
-    Floats<V> value = load<V>(x + at), other{};
-    if constexpr (Add) other = load<V>(residual + at);
+  for (int i = 0; i < V; ++i) scale[i] = inference ? scale[i] / sqrtf(factor[i] + eps) : scale[i] * factor[i];
+  struct Row {
+    Packed<T, V> x, residual;
+  };
+  each_row<rows_ahead>(
+      tiling, place,
+      [&](std::int64_t at) {
+        Row row{};
+        row.x = load_packed<V>(x + at);
+        if constexpr (Add) row.residual = load_packed<V>(residual + at);
+        return row;
+      },
+      [&](std::int64_t at, const Row& row) {
+        Floats<V> value;
 #pragma unroll
-    for (int i = 0; i < V; ++i) {
-      value[i] = normalised(value[i], centre[i], scale[i], shift[i]);
-      if constexpr (Add) value[i] += other[i];
-      if constexpr (Relu) value[i] = rectified(value[i]);
-    }
-    store(y + at, value);
-  }
+        for (int i = 0; i < V; ++i) {
+          value[i] = normalised(to_float(row.x.v[i]), centre[i], scale[i], shift[i]);
+          if constexpr (Add) value[i] += to_float(row.residual.v[i]);
+          if constexpr (Relu) value[i] = rectified(value[i]);
+        }
+        store(y + at, value);
+      });
 }
 
 /// What becomes of the gradient of the residual.
@@ -174,22 +186,28 @@ struct BackwardOperands {
   const float *gamma, *beta, *mean, *rstd;
 };
 
-/// The gradient behind the ReLU for V channels of a row. Kept: the first pass has left it in dresidual.
+/// What the passes of backward read of V channels of a row. Kept: dx_kernel finds the gradient behind the ReLU in
+/// dresidual, where the first pass has left it.
 template <class T, int V, bool Relu, Residual residual, bool Kept>
-__device__ Floats<V> masked_gradient(const BackwardOperands<T>& o, std::int64_t at, const Floats<V>& x,
-                                     const Floats<V>& mean, const Floats<V>& scale, const Floats<V>& beta) {
-  if constexpr (Kept) return load<V>(o.dresidual + at);
-  Floats<V> g = load<V>(o.dy + at);
-  if constexpr (Relu && residual == Residual::none) {
-#pragma unroll
-    for (int i = 0; i < V; ++i) g[i] = masked(g[i], normalised(x[i], mean[i], scale[i], beta[i]));
-  } else if constexpr (Relu) {
-    const Floats<V> y = load<V>(o.y + at);
-#pragma unroll
-    for (int i = 0; i < V; ++i) g[i] = masked(g[i], y[i]);
+struct BackwardRow {
+  Packed<T, V> x, dy, y;
+
+  __device__ static BackwardRow load(const BackwardOperands<T>& o, std::int64_t at) {
+    BackwardRow row{};
+    row.x = load_packed<V>(o.x + at);
+    row.dy = load_packed<V>((Kept ? o.dresidual : o.dy) + at);
+    if constexpr (!Kept && Relu && residual != Residual::none) row.y = load_packed<V>(o.y + at);
+    return row;
   }
-  return g;
-}
+
+  /// The gradient behind the ReLU, of channel i.
+  __device__ float gradient(int i, const Floats<V>& mean, const Floats<V>& scale, const Floats<V>& beta) const {
+    const float g = to_float(dy.v[i]);
+    if constexpr (Kept || !Relu) return g;
+    if constexpr (residual != Residual::none) return masked(g, to_float(y.v[i]));
+    return masked(g, normalised(to_float(x.v[i]), mean[i], scale[i], beta[i]));
+  }
+};
 
 struct GradientOutputs {
   float *dgamma, *dbeta;
@@ -200,44 +218,47 @@ struct GradientOutputs {
 /// Sums of g and of g·(x − mean) for each channel; writes or adds the residual's gradient. partial (blocks, 2,
 /// channels).
 template <class T, int V, bool Relu, Residual residual>
-__global__ void __launch_bounds__(row_threads)
+__global__ void __launch_bounds__(row_threads, resident_blocks)
     gradient_sums_kernel(RowTiling tiling, BackwardOperands<T> o, GradientOutputs out, float* partial,
                          unsigned* ticket) {
+  wait_for_earlier_kernels();
   NEPENTHE_SHARED(float, shared, [2 * row_threads * V]);
   NEPENTHE_SHARED(unsigned, last, [1]);
   const RowPlace<V> place(tiling);
   const int channels = tiling.channels;
   Floats<V> sum{}, product{};
   if (place.active) {
-    const Floats<V> mean = load_channels(o.mean, place), scale = load_scale(o.gamma, o.rstd, place);
-    const Floats<V> beta = load_channels(o.beta, place);
-#pragma unroll 2
-    for (std::int64_t row = place.row; row < place.end; row += tiling.rows_at_once) {
-      const std::int64_t at = row * channels + place.channel;
-      const Floats<V> x = load<V>(o.x + at);
-      const Floats<V> g = masked_gradient<T, V, Relu, residual, false>(o, at, x, mean, scale, beta);
+    const Floats<V> mean = load<V>(o.mean + place.channel), beta = load<V>(o.beta + place.channel);
+    const Floats<V> scale = load_scale<V>(o.gamma, o.rstd, place.channel);
+    struct Row {
+      BackwardRow<T, V, Relu, residual, false> operands;
+      Packed<T, V> dresidual;
+    };
+    each_row<rows_ahead>(
+        tiling, place,
+        [&](std::int64_t at) {
+          Row row{};
+          row.operands = decltype(row.operands)::load(o, at);
+          if constexpr (residual == Residual::add) row.dresidual = load_packed<V>(o.dresidual + at);
+          return row;
+        },
+        [&](std::int64_t at, const Row& row) {
+          Floats<V> g;
 #pragma unroll
-      for (int i = 0; i < V; ++i) {
-        sum[i] += g[i];
-        product[i] = fmaf(g[i], x[i] - mean[i], product[i]);
-      }
-      if constexpr (residual == Residual::assign) store(o.dresidual + at, g);
-      if constexpr (residual == Residual::add) {
-        Floats<V> total = load<V>(o.dresidual + at);
-#pragma unroll
-        for (int i = 0; i < V; ++i) total[i] += g[i];
-        store(o.dresidual + at, total);
-      }
-    }
+          for (int i = 0; i < V; ++i) {
+            g[i] = row.operands.gradient(i, mean, scale, beta);
+            sum[i] += g[i];
+            product[i] = fmaf(g[i], to_float(row.operands.x.v[i]) - mean[i], product[i]);
+            if constexpr (residual == Residual::add) g[i] = to_float(row.dresidual.v[i]) + g[i];
+          }
+          if constexpr (residual != Residual::none) store(o.dresidual + at, g);
+        });
   }
-  sum_over_rows(tiling, place, sum, product, shared);
+  sum_over_rows(tiling, place, shared, sum, product);
   if (place.row_in_turn == 0) {
     float* own = partial + std::int64_t{blockIdx.x} * 2 * channels + place.channel;
-#pragma unroll
-    for (int i = 0; i < V; ++i) {
-      own[i] = shared[place.channel + i];
-      own[channels + i] = shared[channels + place.channel + i];
-    }
+    store(own, sum);
+    store(own + channels, product);
   }
   if (!is_last_block(ticket, last)) return;
 
@@ -258,24 +279,26 @@ __global__ void __launch_bounds__(row_threads)
 }
 
 template <class T, int V, bool Relu, Residual residual>
-__global__ void __launch_bounds__(row_threads)
+__global__ void __launch_bounds__(row_threads, resident_blocks)
     dx_kernel(RowTiling tiling, T* dx, BackwardOperands<T> o, const float* slope, const float* offset) {
+  wait_for_earlier_kernels();
   const RowPlace<V> place(tiling);
   if (!place.active) return;
-  const Floats<V> mean = load_channels(o.mean, place), scale = load_scale(o.gamma, o.rstd, place);
-  const Floats<V> beta = load_channels(o.beta, place);
-  const Floats<V> rise = load_channels(slope, place), level = load_channels(offset, place);
-#pragma unroll 4
-  for (std::int64_t row = place.row; row < place.end; row += tiling.rows_at_once) {
-    const std::int64_t at = row * tiling.channels + place.channel;
-    const Floats<V> x = load<V>(o.x + at);
-    constexpr bool kept = residual == Residual::assign;
-    const Floats<V> g = masked_gradient<T, V, Relu, residual, kept>(o, at, x, mean, scale, beta);
-    Floats<V> result;
+  const Floats<V> mean = load<V>(o.mean + place.channel), beta = load<V>(o.beta + place.channel);
+  const Floats<V> scale = load_scale<V>(o.gamma, o.rstd, place.channel);
+  const Floats<V> rise = load<V>(slope + place.channel), level = load<V>(offset + place.channel);
+  using Row = BackwardRow<T, V, Relu, residual, residual == Residual::assign>;
+  each_row<rows_ahead>(
+      tiling, place, [&](std::int64_t at) { return Row::load(o, at); },
+      [&](std::int64_t at, const Row& row) {
+        Floats<V> result;
 #pragma unroll
-    for (int i = 0; i < V; ++i) result[i] = fmaf(g[i], scale[i], fmaf(x[i] - mean[i], rise[i], level[i]));
-    store(dx + at, result);
-  }
+        for (int i = 0; i < V; ++i) {
+          const float g = row.gradient(i, mean, scale, beta);
+          result[i] = fmaf(g, scale[i], fmaf(to_float(row.x.v[i]) - mean[i], rise[i], level[i]));
+        }
+        store(dx + at, result);
+      });
 }
 
 std::int64_t rows_of(const BatchNormShape& shape) {

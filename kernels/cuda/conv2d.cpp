@@ -39,6 +39,8 @@ void conv2d_backward_weights(CudaExec& exec, const Conv2dBackwardWeights<T>& o) 
   exec.context().convolutions->run(exec, problem, o.dw, o.dy, o.x);
 }
 
+void plan_as_for_batch(CudaExec& exec, int full) { exec.context().convolutions->plan_as_for_batch(full); }
+
 template void conv2d_forward(CudaExec&, const Conv2dForward<float>&);
 template void conv2d_forward(CudaExec&, const Conv2dForward<bf16>&);
 template void conv2d_backward_data(CudaExec&, const Conv2dBackwardData<float>&);

@@ -208,15 +208,19 @@ void ConvPlans::run(CudaExec& exec, const ConvProblem& problem, void* result, co
     }
   }
   const Operands operands{result, first, second};
+  execute(exec, problem, plan(exec, problem, operands), operands);
+}
+
+const ConvPlans::Plan& ConvPlans::plan(CudaExec& exec, const ConvProblem& problem, const Operands& operands) {
   auto entry = plans_.find(problem);
   if (entry == plans_.end()) {
     entry = plans_.emplace(problem, make(exec, problem, operands)).first;
     algorithms_[entry->second.key] = entry->second.engine;
   }
-  execute(exec, problem, entry->second, operands);
+  return entry->second;
 }
 
-ConvPlans::Plan ConvPlans::make(CudaExec& exec, const ConvProblem& problem, const Operands& operands) const {
+ConvPlans::Plan ConvPlans::make(CudaExec& exec, const ConvProblem& problem, const Operands& operands) {
   for (const ConvRoute& route : routes(problem)) {
     const auto given = algorithms_.find(key(problem, route));
     if (given == algorithms_.end()) continue;
@@ -227,6 +231,17 @@ ConvPlans::Plan ConvPlans::make(CudaExec& exec, const ConvProblem& problem, cons
           fmt::format("[conv2d] the engine {} given for \"{}\" cannot be used here ({}); tune again, or run where "
                       "it was chosen: {}",
                       given->second.index, given->first, library(exec), error.what()));
+    }
+  }
+  // Decided by the two sizes alone, and not by which of them came first: the bits hang on it.
+  if (problem.shape.n < full_batch_ && !measures_) {
+    ConvProblem whole = problem;
+    whole.shape.n = full_batch_;
+    const Plan& known = plan(exec, whole, operands);
+    try {
+      return build(graph(problem, known.route), problem, known.route, known.engine);
+    } catch (const std::runtime_error&) {
+      // It takes no batch of this size.
     }
   }
   std::string reason = "none is suggested";

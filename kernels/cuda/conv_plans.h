@@ -56,6 +56,8 @@ class ConvPlans {
   const ConvAlgorithms& algorithms() const { return algorithms_; }
   void use(const ConvAlgorithms& algorithms);
   void measure(bool on) { measures_ = on; }
+  /// See kernels/conv2d.h.
+  void plan_as_for_batch(int full) { full_batch_ = full; }
 
  private:
   struct Graph {
@@ -77,7 +79,8 @@ class ConvPlans {
     const void* second;
   };
 
-  Plan make(CudaExec& exec, const ConvProblem& problem, const Operands& operands) const;
+  const Plan& plan(CudaExec& exec, const ConvProblem& problem, const Operands& operands);
+  Plan make(CudaExec& exec, const ConvProblem& problem, const Operands& operands);
   std::vector<Plan> suggested(const ConvProblem& problem, std::string& reason) const;
   std::shared_ptr<const Graph> graph(const ConvProblem& problem, const ConvRoute& route) const;
   std::vector<ConvAlgorithm> candidates(const Graph& graph) const;
@@ -89,6 +92,7 @@ class ConvPlans {
 
   cudnnHandle_t handle_ = nullptr;
   bool measures_ = false;
+  int full_batch_ = 0;
   ConvAlgorithms algorithms_;
   std::map<ConvProblem, Plan> plans_;
 };

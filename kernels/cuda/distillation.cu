@@ -16,6 +16,7 @@ __device__ float sum_of_powers(const float* z, int classes, int lane, float shif
 __global__ void __launch_bounds__(logits_threads)
     backward_kernel(LogitsShape shape, float* dlogits, bool adds, const float* student, const float* teacher,
                     float temperature, float factor) {
+  wait_for_earlier_kernels();
   const int row = own_row(), lane = own_lane(), classes = shape.classes;
   if (row >= shape.rows) return;
   const std::int64_t at = std::int64_t{row} * classes;

@@ -13,6 +13,7 @@ constexpr int V = 4;  // elements of a thread
 /// elements.
 template <bool ReadsY, class Y, class X>
 __global__ void __launch_bounds__(threads) combine_kernel(std::size_t count, Y* y, const X* x) {
+  wait_for_earlier_kernels();
   const std::size_t first = (std::size_t{blockIdx.x} * blockDim.x + threadIdx.x) * V;
   const auto update = [&]<int Width>(std::size_t at) {
     Floats<Width> value = load<Width>(x + at);

@@ -14,6 +14,7 @@ __global__ void __launch_bounds__(threads)
     gather_kernel(ImageShape shape, int scale, T* images, std::int32_t* batch_labels, const std::uint8_t* bytes,
                   const std::int32_t* labels, const std::int32_t* order, const StepControl* control,
                   std::array<float, 3> mean, std::array<float, 3> deviation, bool augment, Augmentation augmentation) {
+  wait_for_earlier_kernels();
   const int plane = shape.h * shape.w, h = shape.h / scale, w = shape.w / scale;
   const int pixel = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x), n = static_cast<int>(blockIdx.y);
   if (pixel >= plane) return;
@@ -40,6 +41,7 @@ __global__ void __launch_bounds__(threads)
 
 /// One thread a value; rows along y.
 __global__ void __launch_bounds__(threads) gather_rows_kernel(GatherRows o) {
+  wait_for_earlier_kernels();
   const int column = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x), n = static_cast<int>(blockIdx.y);
   if (column >= o.width) return;
   const std::int32_t id = o.order[o.control->offset + static_cast<std::uint32_t>(n)];

@@ -10,6 +10,7 @@ constexpr int width = 32;   // columns of a block
 constexpr int height = 16;  // rows that it reads at once
 
 __global__ void column_sums_kernel(int rows, int columns, float* sums, bool adds, const float* x) {
+  wait_for_earlier_kernels();
   NEPENTHE_SHARED(float, partial, [height][width]);
   const int column = static_cast<int>(blockIdx.x) * width + static_cast<int>(threadIdx.x);
   const int lane = static_cast<int>(threadIdx.y);

@@ -26,6 +26,7 @@ struct Pixel {
 template <class T, int V>
 __global__ void __launch_bounds__(row_threads, 4)
     forward_kernel(RowTiling tiling, PoolShape s, int out_h, int out_w, T* y, std::uint8_t* taps, const T* x) {
+  wait_for_earlier_kernels();
   const RowPlace<V> place(tiling);
   for (std::int64_t output = place.row; output < place.end; output += tiling.rows_at_once) {
     const Pixel at(output, out_h, out_w);
@@ -66,6 +67,7 @@ __global__ void __launch_bounds__(row_threads, 4)
 template <class T, int V, bool Adds>
 __global__ void __launch_bounds__(row_threads, 4)
     backward_kernel(RowTiling tiling, PoolShape s, int out_h, int out_w, T* dx, const T* dy, const std::uint8_t* taps) {
+  wait_for_earlier_kernels();
   const RowPlace<V> place(tiling);
   for (std::int64_t input = place.row; input < place.end; input += tiling.rows_at_once) {
     const Pixel at(input, s.h, s.w);

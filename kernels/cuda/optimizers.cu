@@ -66,6 +66,7 @@ template <bool Momentum, bool Masked>
 __global__ void __launch_bounds__(threads)
     sgd_kernel(Segments segments, const StepControl* control, float* w, float* v, const float* grad,
                const std::uint8_t* mask, SgdSettings settings) {
+  wait_for_earlier_kernels();
   const bool first = control->steps == 1;
   const float take = 1.0f - settings.dampening;
   each_element<Masked>(segments, control, mask, [&]<int Width>(std::size_t at, float lr, const auto& chosen) {
@@ -95,6 +96,7 @@ template <bool Masked>
 __global__ void __launch_bounds__(threads)
     adam_kernel(Segments segments, const StepControl* control, float* w, float* m, float* v, const float* grad,
                 const std::uint8_t* mask, AdamSettings settings) {
+  wait_for_earlier_kernels();
   NEPENTHE_SHARED(float, corrections, [2]);  // 1/(1 − beta1^step), 1/√(1 − beta2^step)
   if (threadIdx.x == 0) {
     const auto step = static_cast<double>(control->steps);

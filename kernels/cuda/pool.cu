@@ -9,32 +9,31 @@ namespace {
 /// A block takes one picture: its rows are the pixels.
 template <class T, int V>
 __global__ void __launch_bounds__(row_threads) forward_kernel(RowTiling tiling, float* y, const T* x) {
-  NEPENTHE_SHARED(float, shared, [2 * row_threads * V]);
+  wait_for_earlier_kernels();
+  NEPENTHE_SHARED(float, shared, [row_threads * V]);
   const RowPlace<V> place(tiling);
-  Floats<V> sum{}, unused{};
+  Floats<V> sum{};
   for (std::int64_t row = place.row; row < place.end; row += tiling.rows_at_once) {
     const Floats<V> value = load<V>(x + row * tiling.channels + place.channel);
 #pragma unroll
     for (int i = 0; i < V; ++i) sum[i] += value[i];
   }
-  sum_over_rows(tiling, place, sum, unused, shared);
+  sum_over_rows(tiling, place, shared, sum);
   if (place.row_in_turn == 0) {
-    float* own = y + std::int64_t{blockIdx.x} * tiling.channels + place.channel;
 #pragma unroll
-    for (int i = 0; i < V; ++i) own[i] = shared[place.channel + i] / static_cast<float>(tiling.rows_per_block);
+    for (int i = 0; i < V; ++i) sum[i] /= static_cast<float>(tiling.rows_per_block);
+    store(y + std::int64_t{blockIdx.x} * tiling.channels + place.channel, sum);
   }
 }
 
 template <class T, int V, bool Adds>
 __global__ void __launch_bounds__(row_threads) backward_kernel(RowTiling tiling, T* dx, const float* dy) {
+  wait_for_earlier_kernels();
   const RowPlace<V> place(tiling);
   if (!place.active) return;
-  Floats<V> share;
+  Floats<V> share = load<V>(dy + std::int64_t{blockIdx.x} * tiling.channels + place.channel);
 #pragma unroll
-  for (int i = 0; i < V; ++i) {
-    share[i] =
-        dy[std::int64_t{blockIdx.x} * tiling.channels + place.channel + i] / static_cast<float>(tiling.rows_per_block);
-  }
+  for (int i = 0; i < V; ++i) share[i] /= static_cast<float>(tiling.rows_per_block);
   for (std::int64_t row = place.row; row < place.end; row += tiling.rows_at_once) {
     T* to = dx + row * tiling.channels + place.channel;
     Floats<V> value = share;

@@ -10,6 +10,7 @@ namespace {
 
 __global__ void __launch_bounds__(logits_threads) forward_kernel(LogitsShape shape, float* losses, std::int32_t* ranks,
                                                                  const float* logits, const std::int32_t* labels) {
+  wait_for_earlier_kernels();
   const int row = own_row(), lane = own_lane(), classes = shape.classes;
   if (row >= shape.rows) return;
   const float* z = logits + std::int64_t{row} * classes;
@@ -39,6 +40,7 @@ __global__ void __launch_bounds__(logits_threads) forward_kernel(LogitsShape sha
 __global__ void __launch_bounds__(logits_threads)
     backward_kernel(LogitsShape shape, float* dlogits, bool adds, const float* logits, const std::int32_t* labels,
                     float scale) {
+  wait_for_earlier_kernels();
   const int row = own_row(), lane = own_lane(), classes = shape.classes;
   if (row >= shape.rows) return;
   const float* z = logits + std::int64_t{row} * classes;

@@ -35,6 +35,7 @@ __device__ void add_to_totals(StepControl* control, int rows, const Totals& tota
 
 __global__ void __launch_bounds__(threads)
     tally_batch_kernel(StepControl* control, int rows, const float* losses, const std::int32_t* ranks) {
+  wait_for_earlier_kernels();
   NEPENTHE_SHARED(double, shared_losses, [threads / 32]);
   NEPENTHE_SHARED(int, shared_right, [threads / 32]);
   const Totals totals = sum_rows(rows, losses, ranks, shared_losses, shared_right);
@@ -54,6 +55,7 @@ __global__ void __launch_bounds__(threads)
 __global__ void __launch_bounds__(threads)
     copy_predictions_kernel(const StepControl* control, LogitsShape shape, PredictionArrays all, const float* logits,
                             const float* losses, const std::int32_t* ranks) {
+  wait_for_earlier_kernels();
   const int row = static_cast<int>(blockIdx.x);
   const std::int64_t to = std::int64_t{control->offset} + row;
   for (int c = static_cast<int>(threadIdx.x); c < shape.classes; c += threads) {
@@ -67,6 +69,7 @@ __global__ void __launch_bounds__(threads)
 
 __global__ void __launch_bounds__(threads)
     count_predictions_kernel(StepControl* control, int rows, const float* losses, const std::int32_t* ranks) {
+  wait_for_earlier_kernels();
   NEPENTHE_SHARED(double, shared_losses, [threads / 32]);
   NEPENTHE_SHARED(int, shared_right, [threads / 32]);
   const Totals totals = sum_rows(rows, losses, ranks, shared_losses, shared_right);

@@ -7,6 +7,7 @@
 
 #include <cstdlib>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <string>
 
@@ -23,7 +24,7 @@ namespace {
 
 cudnnBackendDescriptor_t device = nullptr;                                              // as described
 std::map<cudnnBackendDescriptor_t, cudnnBackendDescriptorType_t> types_of_descriptors;  // made so far
-int executions = 0;
+int executions = 0, heuristics = 0;
 
 }  // namespace
 
@@ -58,7 +59,10 @@ cudnnStatus_t __wrap_cudnnBackendFinalize(cudnnBackendDescriptor_t descriptor) {
     __real_cudnnBackendSetAttribute(descriptor, name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &device);
   };
   const auto type = types_of_descriptors[descriptor];
-  if (type == CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR) describe(CUDNN_ATTR_ENGINEHEUR_DEVICEPROP);
+  if (type == CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR) {
+    describe(CUDNN_ATTR_ENGINEHEUR_DEVICEPROP);
+    ++heuristics;
+  }
   if (type == CUDNN_BACKEND_ENGINE_DESCRIPTOR) describe(CUDNN_ATTR_ENGINE_DEVICEPROP);
   return __real_cudnnBackendFinalize(descriptor);
 }
@@ -161,6 +165,31 @@ TEST_CASE("cudnn: every convolution has a deterministic plan, whose record gives
       CHECK(again.context().convolutions->algorithms() == engines);
     }
   }
+}
+
+TEST_CASE(
+    "cudnn: a partial batch takes the whole one's engine, whichever of them comes first, and asks no heuristics") {
+  if (!describe_device(90, 132, 232448)) return;
+  const Conv2dShape whole{.n = 128, .h = 16, .w = 16, .c = 32, .out_c = 32, .kernel = 3, .stride = 1, .padding = 1};
+  Conv2dShape partial = whole;
+  partial.n = 80;
+  auto* t = reinterpret_cast<bf16*>(0x1000);  // never read
+  const auto run = [t](CudaExec& exec, const Conv2dShape& shape) {
+    conv2d_forward<bf16>(exec, {.shape = shape, .y = t, .x = t, .w = t});
+  };
+  CudaExec exec(Precision::bf16), reversed(Precision::bf16);
+  plan_as_for_batch(exec, whole.n);
+  run(exec, whole);
+  heuristics = 0;
+  run(exec, partial);
+  CHECK(heuristics == 0);
+  const ConvAlgorithms& engines = exec.context().convolutions->algorithms();
+  REQUIRE(engines.size() == 2);
+  CHECK(engines.begin()->second == std::next(engines.begin())->second);
+
+  plan_as_for_batch(reversed, whole.n);
+  run(reversed, partial);
+  CHECK(reversed.context().convolutions->algorithms() == engines);
 }
 
 }  // namespace

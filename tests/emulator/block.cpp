@@ -67,6 +67,7 @@ void Block::run(const Launch& launch, std::uint64_t number, bool reverse) {
   const int warps = static_cast<int>(warps_.size());
   while (live_ > 0) {
     for (int i = 0; i < warps; ++i) run_warp(reverse ? warps - 1 - i : i, reverse);
+    check_banks();
     if (live_ > 0) release_barrier();
   }
   if (const char* variable = shared_.overrun()) {
@@ -102,7 +103,7 @@ void Block::start(const Launch& launch, std::uint64_t number) {
     warp.exchanges.clear();
   }
   shared_.clear();
-  race::block_starts(number, count_, shared_.begin(), shared_.end());
+  race::block_starts(number, count_, launch.early, shared_.begin(), shared_.end());
 }
 
 void Block::run_warp(int number, bool reverse) {
@@ -209,6 +210,11 @@ void Block::release_barrier() {
     warp.at_barrier = 0;
   }
   race::barrier();
+}
+
+void Block::check_banks() {
+  const std::string conflict = race::bank_conflict();
+  if (!conflict.empty()) abandon(std::string(launch_->kernel) + " block " + triple(blockIdx) + ": " + conflict);
 }
 
 std::string Block::deadlock() const {
@@ -330,6 +336,8 @@ void fence(bool beyond_block) {
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (beyond_block) race::fence();
 }
+
+void wait_for_earlier_kernels() { race::earlier_kernels_ended(); }
 
 void trap(Site site) { running_block->fail(to_string(site)); }
 

@@ -18,6 +18,7 @@ namespace cuda_emulator {
 
 struct Launch {
   const char* kernel;
+  bool early;  // it may begin before earlier kernels have ended
   dim3 grid, block;
   std::function<void()> thread;  // the kernel with its arguments
 
@@ -70,6 +71,7 @@ class Block {
   void run_warp(int warp, bool reverse);
   void resume(int thread);
   void release_barrier();
+  void check_banks();
   void finish_exchange(int warp, std::size_t exchange);
   void lane_exits();
   [[noreturn]] void stop();

@@ -35,10 +35,10 @@ class DeviceZeros {
   std::size_t bytes_;
 };
 
-std::vector<float> run(const char* name, Kernel kernel, unsigned blocks, unsigned threads = size) {
+std::vector<float> run(const char* name, Kernel kernel, unsigned blocks, unsigned threads = size, bool early = false) {
   const DeviceZeros<float> out(size);
   const DeviceZeros<unsigned> counter(1);
-  launch(name, kernel, blocks, threads, 0, nullptr, out.get(), counter.get());
+  launch(name, early, blocks, threads, 0, nullptr, bound(kernel, out.get(), counter.get()));
   std::vector<float> result(size);
   unsigned count = 0;
   out.read(result.data());
@@ -162,6 +162,22 @@ __global__ void uninitialised_shared_read_kernel(float* out, unsigned*) {
 }
 
 template <bool mistake>
+__global__ void bank_conflict_kernel(float* out, unsigned*) {
+  CUDA_EMULATOR_SHARED(float, tile, [2 * size]);
+  const int at = mistake ? 2 * thread() : thread();  // every other bank
+  tile[at] = static_cast<float>(thread());
+  out[thread()] = tile[at];
+}
+
+template <bool mistake>
+__global__ void bank_conflict_of_doubles_kernel(float* out, unsigned*) {
+  CUDA_EMULATOR_SHARED(double, tile, [2 * size]);
+  const int at = mistake ? 2 * thread() : thread();
+  tile[at] = thread();
+  out[thread()] = static_cast<float>(tile[at]);
+}
+
+template <bool mistake>
 __global__ void add_without_atomic_kernel(float*, unsigned* counter) {
   if (thread() != 0) return;
   if constexpr (mistake) {
@@ -209,6 +225,12 @@ __global__ void threadfence_of_one_thread_kernel(float* out, unsigned* counter) 
 template <bool mistake>
 __global__ void threadfence_before_the_write_kernel(float* out, unsigned* counter) {
   sum_in_last_block<true, !mistake, false>(out, counter);
+}
+
+template <bool mistake>
+__global__ void early_access_kernel(float* out, unsigned*) {
+  if (!mistake || thread() != 5) wait_for_earlier_kernels();
+  out[thread()] = 1.0f;
 }
 
 template <bool mistake>
@@ -275,11 +297,14 @@ EXPERIMENT(misaligned_vector_load, 1, 1)
 EXPERIMENT(shared_write_out_of_bounds, 1)
 EXPERIMENT(too_much_shared_memory, 1)
 EXPERIMENT(uninitialised_shared_read, 2, size / 2)
+EXPERIMENT(bank_conflict, 1)
+EXPERIMENT(bank_conflict_of_doubles, 1)
 EXPERIMENT(add_without_atomic, 4)
 EXPERIMENT(read_of_another_block, 2)
 EXPERIMENT(missing_threadfence, 5, 8)
 EXPERIMENT(threadfence_of_one_thread, 5, 8)
 EXPERIMENT(threadfence_before_the_write, 5, 8)
+EXPERIMENT(early_access, 1, size, true)
 EXPERIMENT(result_by_order_of_threads, 1)
 
 std::vector<float> warp_functions() { return run("warp_functions", warp_functions_kernel, 1, 32); }

@@ -22,11 +22,14 @@ std::vector<float> misaligned_vector_load(bool mistake);
 std::vector<float> shared_write_out_of_bounds(bool mistake);
 std::vector<float> too_much_shared_memory(bool mistake);
 std::vector<float> uninitialised_shared_read(bool mistake);
+std::vector<float> bank_conflict(bool mistake);
+std::vector<float> bank_conflict_of_doubles(bool mistake);
 std::vector<float> add_without_atomic(bool mistake);
 std::vector<float> read_of_another_block(bool mistake);
 std::vector<float> missing_threadfence(bool mistake);
 std::vector<float> threadfence_of_one_thread(bool mistake);
 std::vector<float> threadfence_before_the_write(bool mistake);
+std::vector<float> early_access(bool mistake);
 std::vector<float> result_by_order_of_threads(bool mistake);
 
 /// Of 32 lanes with values 0 … 31, one kernel's results: 32 each of shfl_xor 3, shfl_down 2 within 8 and shfl_up 1; 16

@@ -108,9 +108,9 @@ void run(const Launch& launch) {
 
 std::uint64_t launches() { return launches_so_far; }
 
-void launch(const char* name, dim3 grid, dim3 block, std::size_t dynamic_shared_bytes, cudaStream_t stream,
+void launch(const char* name, bool early, dim3 grid, dim3 block, std::size_t dynamic_shared_bytes, cudaStream_t stream,
             std::function<void()> thread) {
-  Launch launch{name, grid, block, std::move(thread)};
+  Launch launch{name, early, grid, block, std::move(thread)};
   const auto wrong = [name](const char* what) { throw Error("[cuda_emulator] " + std::string(name) + ": " + what); };
   if (launch.threads() == 0 || launch.threads() > 1024 || block.z > 64) wrong("a block of no or too many threads");
   if (launch.blocks() == 0 || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535) {

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "banks.h"
 #include "block.h"
 #include "device_memory.h"
 
@@ -76,6 +77,7 @@ struct ThreadState {
   unsigned fences = 0;             // in all
   unsigned fences_at_barrier = 0;  // of them, before the last barrier
   unsigned fence_epoch = 0;        // 1 + the epoch of the last fence
+  bool early = false;              // earlier kernels may still be at work
 };
 
 // There is one worker, hence one of each.
@@ -89,6 +91,7 @@ unsigned current_thread = 0, epoch = 0;
 unsigned last_fence_epoch = 0;  // 1 + the last epoch before this one in which a thread fenced
 std::vector<ThreadState> threads;
 std::vector<Acquire> acquired;
+BankTraffic banks;
 const char* stack_begin = nullptr;
 const char* stack_end = nullptr;
 
@@ -182,6 +185,10 @@ void access(const void* memory, unsigned bytes, bool write, bool atomic, const v
   if (address + bytes > (shared ? shared_cells : last_global).end) {
     report("access out of bounds", bytes, shared, here, {}, 0);
   }
+  if (!shared && threads[current_thread].early) {
+    report("access before earlier kernels have ended", bytes, shared, here, {}, 0);
+  }
+  if (shared && bytes <= 16) banks.note(current_thread, here, memory, bytes);
   const Access me{.block = current_block,
                   .thread = current_thread,
                   .epoch = epoch % most_epochs,
@@ -258,14 +265,15 @@ void launch_starts(std::uint64_t blocks) {
   releases.clear();
 }
 
-void block_starts(std::uint64_t block, int count, const char* shared_begin, const char* shared_end) {
+void block_starts(std::uint64_t block, int count, bool early, const char* shared_begin, const char* shared_end) {
   if (shared_cells.begin != shared_begin) {
     if (shared_cells.cells != nullptr) drop_cells(shared_cells);
     shared_cells = make_cells(shared_begin, shared_end);
   }
   current_block = first_block + block;
   epoch = last_fence_epoch = 0;
-  threads.assign(static_cast<std::size_t>(count), {});
+  banks.take();
+  threads.assign(static_cast<std::size_t>(count), {.early = early});
   acquired.clear();
 }
 
@@ -273,6 +281,13 @@ void thread_resumes(int thread, const Fiber& fiber) {
   current_thread = static_cast<unsigned>(thread);
   stack_begin = fiber.stack_begin();
   stack_end = fiber.stack_end();
+}
+
+std::string bank_conflict() {
+  const auto conflict = banks.take();
+  if (!conflict) return "";
+  return "bank conflict, " + std::to_string(conflict->wavefronts) + " wavefronts where " +
+         std::to_string(conflict->needed) + " would do, at " + line_of(conflict->place);
 }
 
 void barrier() {
@@ -295,6 +310,8 @@ void fence() {
   ++me.fences;
   me.fence_epoch = epoch + 1;
 }
+
+void earlier_kernels_ended() { threads[current_thread].early = false; }
 
 void memory_freed(const char* begin) {
   const auto found = global_cells.find(begin);

@@ -167,6 +167,8 @@ const Mistake mistakes[] = {
      broken::too_much_shared_memory,
      {"more than 48 KiB", "more than 48 KiB", "more than 48 KiB"}},
     {"uninitialised shared read", broken::uninitialised_shared_read, {by_result, by_result, "uninitialised read"}},
+    {"bank conflict", broken::bank_conflict, {unseen, unseen, "2 wavefronts where 1 would do"}},
+    {"bank conflict of doubles", broken::bank_conflict_of_doubles, {unseen, unseen, "4 wavefronts where 2 would do"}},
     {"add without an atomic", broken::add_without_atomic, {unseen, unseen, "race of"}},
     {"read of another block's result", broken::read_of_another_block, {unseen, unseen, "race of"}},
     {"missing __threadfence", broken::missing_threadfence, {unseen, unseen, "race of a read with a write"}},
@@ -176,6 +178,9 @@ const Mistake mistakes[] = {
     {"__threadfence before the write",
      broken::threadfence_before_the_write,
      {unseen, unseen, "race of a read with a write"}},
+    {"access before earlier kernels have ended",
+     broken::early_access,
+     {unseen, unseen, "access before earlier kernels have ended"}},
     {"result by the order of threads", broken::result_by_order_of_threads, {by_result, by_result, by_result}},
 };
 

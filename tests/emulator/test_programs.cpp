@@ -1,5 +1,5 @@
 // Programs with --device cuda, linked to the emulated kernels: what they say where there is no GPU to be used or too
-// little of its memory, and what tuning leaves.
+// little of its memory, what tuning leaves, and how much a training step launches.
 #include <doctest/doctest.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <nlohmann/json.hpp>
 #include <regex>
 #include <string>
 #include <utility>
@@ -147,6 +148,27 @@ TEST_CASE("programs: engines are tuned, used and refused where they do not fit")
   const Result damaged = run("", step + "--conv-algorithms " + record.string());
   CHECK(damaged.exit_code == 1);
   CHECK(damaged.errors.find("not a file of convolution algorithms") != std::string::npos);
+}
+
+TEST_CASE("programs: a training step of ResNet32 has as many kernels and copies as it is known to have") {
+  struct Known {
+    const char *precision, *cudnn;
+    std::size_t launches;
+  };
+  // With the plain cuDNN, 33 gradients of filters are cast (by the real one too) and 15 gradients of inputs are added.
+  for (const auto& [precision, cudnn, launches] :
+       {Known{"fp32", "", 241}, Known{"bf16", "", 242}, Known{"bf16", "plain", 242 + 33 + 15}}) {
+    CAPTURE(precision);
+    CAPTURE(cudnn);
+    const fs::path result = folder() / "step.json";
+    REQUIRE(
+        run("NEPENTHE_FAKE_CUDNN=" + std::string(cudnn),
+            "bench_step --model resnet32 --batch 1 --steps 2 --warmup 0 --group 2 --device cuda --quiet --precision " +
+                std::string(precision) + " --json " + result.string())
+            .exit_code == 0);
+    std::ifstream file(result);
+    CHECK(nlohmann::json::parse(file).at("bench").at("launches") == launches);
+  }
 }
 
 }  // namespace

@@ -282,7 +282,7 @@ TEST_CASE("training: interrupted before any step and resumed, the bits are those
   }
 }
 
-TEST_CASE("training: a crash costs at most the epoch it was in") {
+TEST_CASE("training: a crash costs at most the epoch it was in, where the last state is older than it may get") {
   Device device(test_device());
   const ImageSet images = random_images(device, 19, 8);
   const TemporaryFolder folder;
@@ -290,20 +290,55 @@ TEST_CASE("training: a crash costs at most the epoch it was in") {
   const Bytes expected = uninterrupted(device, images, job);
   job.state_file = folder / "state.safetensors";
   struct Crash {};
-  for (const int at : {0, 2, 3, 4, 8}) {
+  for (const auto& [at, saves] : {std::pair{0, true}, {2, true}, {3, true}, {4, true}, {8, true}, {8, false}}) {
     CAPTURE(at);
+    CAPTURE(saves);
+    job.save_every = saves ? std::chrono::milliseconds(0) : std::chrono::hours(1);
     std::filesystem::remove(job.state_file);
     Watcher crashing;
-    crashing.on_progress = [&, step = 0](const auto&) mutable {
+    crashing.on_progress = [at = at, step = 0](const auto&) mutable {
       if (step++ == at) throw Crash();
     };
     const auto first = fresh(device);
     CHECK_THROWS_AS(train_on(*first, images, job, crashing), Crash);
-    CHECK(std::filesystem::exists(job.state_file) == (at >= 3));
+    CHECK(std::filesystem::exists(job.state_file) == (saves && at >= 3));
     const auto second = fresh(device);
     Observer silent;
-    CHECK(train_on(*second, images, job, silent).sample_passes == 19 * (3 - at / 3));
+    CHECK(train_on(*second, images, job, silent).sample_passes == 19 * (3 - (saves ? at / 3 : 0)));
     CHECK(state_bytes(*second) == expected);
+  }
+}
+
+TEST_CASE("training: an epoch's end that is interrupted comes again, and no step is made twice") {
+  struct Halting : CrossEntropy {
+    using CrossEntropy::CrossEntropy;
+    void epoch_ended(int epoch, ModelState&) override {
+      ended.push_back(epoch);
+      if (epoch == halt_at) throw Interrupted("in the evaluation");
+    }
+    int halt_at = -1;
+    std::vector<int> ended;
+  };
+  Device device(test_device());
+  const ImageSet images = random_images(device, 19, 8);
+  const TemporaryFolder folder;
+  Observer silent;
+  auto job = small_job();
+  const Bytes expected = uninterrupted(device, images, job);
+  job.state_file = folder / "state.safetensors";
+  for (const int halt : {0, 1, 2}) {
+    CAPTURE(halt);
+    std::filesystem::remove(job.state_file);
+    Halting objective(images, all_ids(19), job.recipe.batch);
+    objective.halt_at = halt;
+    CHECK_THROWS_AS(train(*fresh(device), objective, job, silent), Interrupted);
+    objective.halt_at = -1;
+    const auto second = unset(device);
+    CHECK(train(*second, objective, job, silent).sample_passes == 19 * (2 - halt));
+    CHECK(state_bytes(*second) == expected);
+    std::vector<int> told{0, 1, 2};
+    told.insert(told.begin() + halt, halt);
+    CHECK(objective.ended == told);
   }
 }
 
@@ -336,7 +371,7 @@ TEST_CASE("training: the state of another job is not continued, and a damaged on
   adam.recipe.optimizer = OptimizerKind::adam;
   NEPENTHE_CHECK_MESSAGE(Error, train_on(*fresh(device), images, adam, silent), "state.safetensors");
   for (const std::array<std::int64_t, 2> position :
-       {std::array<std::int64_t, 2>{-1, 0}, {3, 0}, {0, -1}, {1, 3}, {std::int64_t{1} << 32, 0}}) {
+       {std::array<std::int64_t, 2>{-1, 0}, {3, 0}, {0, -1}, {1, 4}, {std::int64_t{1} << 32, 0}}) {
     StateDict moved = parse_safetensors(state, "");
     std::ranges::find(moved.entries, "position", [](const auto& entry) { return entry.first; })->second =
         HostTensor::from({2}, position);

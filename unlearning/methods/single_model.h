@@ -30,8 +30,8 @@ struct SingleModelTraining {
   /// metadata; beside it `out`.manifest.jsonl, what was done and when, and `out`.state while it is in the making.
   std::filesystem::path out;
   bool resume = false;
-  /// Called after every epoch, counted from 0, before its state is saved; the model may be evaluated there. One whose
-  /// state was lost is told of again.
+  /// Called after every epoch, counted from 0, before a state is saved; the model may be evaluated there. Those whose
+  /// states were lost are told of again.
   std::function<void(int epoch, ModelState& model)> epoch_ended{};
 };
 

@@ -64,35 +64,49 @@ struct RowPlace {
   }
 };
 
-/// Sums of the block's threads for each channel: on return shared (2, channels) holds the sums of a and of b over the
-/// rows of the block, in a fixed tree. All threads call it. `shared`: 2·row_threads·V floats.
-template <int V>
-__device__ void sum_over_rows(const RowTiling& tiling, const RowPlace<V>& place, const Floats<V>& a, const Floats<V>& b,
-                              float* shared) {
-  // Row r's sums at (r, 2, channels).
-  const int stride = 2 * tiling.channels;
-  float* own = shared + place.row_in_turn * stride + place.channel;
-  if (place.active) {
+/// Visits the thread's rows in order, Ahead of them at a time: first load(element) for each, `element` being the index
+/// of its first channel, then take(element, what was loaded) for each. So that many loads are in flight at once, which
+/// the compiler dares not do by itself where take() writes.
+template <int Ahead, int V, class Load, class Take>
+__device__ void each_row(const RowTiling& tiling, const RowPlace<V>& place, Load load, Take take) {
+  std::int64_t element = place.row * tiling.channels + place.channel;
+  const std::int64_t end = place.end * tiling.channels, step = std::int64_t{tiling.rows_at_once} * tiling.channels;
+  for (; element + (Ahead - 1) * step < end; element += Ahead * step) {
+    decltype(load(element)) loaded[Ahead];
 #pragma unroll
-    for (int i = 0; i < V; ++i) {
-      own[i] = a[i];
-      own[tiling.channels + i] = b[i];
-    }
+    for (int i = 0; i < Ahead; ++i) loaded[i] = load(element + i * step);
+#pragma unroll
+    for (int i = 0; i < Ahead; ++i) take(element + i * step, loaded[i]);
   }
+#pragma unroll 1
+  for (; element < end; element += step) take(element, load(element));
+}
+
+/// Sums over the rows of the block, in a fixed tree: of each of `sums`, threads with row_in_turn 0 have the sum over
+/// all threads of their channels on return, the others anything. All threads call it; between two calls there is a
+/// barrier. `shared`: row_threads·V floats for each of `sums`.
+template <int V, class... Sums>
+__device__ void sum_over_rows(const RowTiling& tiling, const RowPlace<V>& place, float* shared, Sums&... sums) {
+  // Value i of thread t at (i, t): neighbouring threads in neighbouring banks. Each is written once and read once.
+  const auto each_value = [&](auto visit) {
+    int i = 0;
+    const auto each_of = [&](Floats<V>& values) {
+#pragma unroll
+      for (float& value : values.v) visit(value, i++ * row_threads + threadIdx.x);
+    };
+    (each_of(sums), ...);
+  };
   for (int rows = tiling.rows_at_once; rows > 1;) {
     const int kept = (rows + 1) / 2;
+    if (place.row_in_turn >= kept && place.row_in_turn < rows) {
+      each_value([&](float value, unsigned at) { shared[at] = value; });
+    }
     __syncthreads();
     if (place.row_in_turn < rows - kept) {
-      const float* other = own + kept * stride;
-#pragma unroll
-      for (int i = 0; i < V; ++i) {
-        own[i] += other[i];
-        own[tiling.channels + i] += other[tiling.channels + i];
-      }
+      each_value([&](float& value, unsigned at) { value += shared[at + kept * tiling.vectors]; });
     }
     rows = kept;
   }
-  __syncthreads();
 }
 
 }  // namespace nepenthe::kernels

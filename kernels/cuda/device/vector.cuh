@@ -32,10 +32,15 @@ __device__ inline void from_float(bf16& to, float value) {
 #endif
 }
 
-/// p is aligned to V·sizeof(T) bytes.
+/// p is aligned to V·sizeof(T) bytes, here and below.
+template <int V, class T>
+__device__ Packed<T, V> load_packed(const T* p) {
+  return *reinterpret_cast<const Packed<T, V>*>(p);
+}
+
 template <int V, class T>
 __device__ Floats<V> load(const T* p) {
-  const Packed<T, V> packed = *reinterpret_cast<const Packed<T, V>*>(p);
+  const Packed<T, V> packed = load_packed<V>(p);
   Floats<V> values;
 #pragma unroll
   for (int i = 0; i < V; ++i) values[i] = to_float(packed.v[i]);

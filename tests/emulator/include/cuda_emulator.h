@@ -12,21 +12,35 @@
 
 namespace cuda_emulator {
 
-/// Enqueues grid × block threads that each call `thread`. Throws Error for shapes that no device takes.
-void launch(const char* name, dim3 grid, dim3 block, std::size_t dynamic_shared_bytes, cudaStream_t stream,
+/// Enqueues grid × block threads that each call `thread`. `early`: as programmatic stream serialization allows, the
+/// kernel may begin before earlier ones have ended. Throws Error for shapes that no device takes.
+void launch(const char* name, bool early, dim3 grid, dim3 block, std::size_t dynamic_shared_bytes, cudaStream_t stream,
             std::function<void()> thread);
 
-/// Enqueues kernel<<<grid, block, dynamic_shared_bytes, stream>>>(arguments…), the arguments copied. There is no
-/// dynamic shared memory: dynamic_shared_bytes must be 0.
+/// A thread of the kernel with its arguments, which are copied.
 template <class... Parameters, class... Arguments>
-void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t dynamic_shared_bytes,
-            cudaStream_t stream, Arguments&&... arguments) {
+std::function<void()> bound(void (*kernel)(Parameters...), Arguments&&... arguments) {
   static_assert(sizeof...(Parameters) == sizeof...(Arguments), "a kernel takes all its arguments");
   using Copies = std::tuple<std::decay_t<Parameters>...>;
-  launch(name, grid, block, dynamic_shared_bytes, stream,
-         [kernel, copies = Copies(static_cast<std::decay_t<Parameters>>(std::forward<Arguments>(arguments))...)] {
-           std::apply(kernel, copies);
-         });
+  return [kernel, copies = Copies(static_cast<std::decay_t<Parameters>>(std::forward<Arguments>(arguments))...)] {
+    std::apply(kernel, copies);
+  };
+}
+
+/// Enqueues kernel<<<grid, block, dynamic_shared_bytes, stream>>>(arguments…). There is no dynamic shared memory:
+/// dynamic_shared_bytes must be 0.
+template <class Kernel, class... Arguments>
+void launch(const char* name, Kernel kernel, dim3 grid, dim3 block, std::size_t dynamic_shared_bytes,
+            cudaStream_t stream, Arguments&&... arguments) {
+  launch(name, false, grid, block, dynamic_shared_bytes, stream, bound(kernel, std::forward<Arguments>(arguments)...));
+}
+
+/// The same with programmatic stream serialization allowed: before it touches global memory each thread has to call
+/// wait_for_earlier_kernels(), which the race checker sees to.
+template <class Kernel, class... Arguments>
+void launch_early(const char* name, Kernel kernel, dim3 grid, dim3 block, std::size_t dynamic_shared_bytes,
+                  cudaStream_t stream, Arguments&&... arguments) {
+  launch(name, true, grid, block, dynamic_shared_bytes, stream, bound(kernel, std::forward<Arguments>(arguments)...));
 }
 
 /// The block's variable for `key`, made by the first thread that asks. Over 48 KiB in all the kernel fails.

@@ -41,6 +41,7 @@ int block_barrier(Vote vote, bool predicate, Site site);
 /// 0, else the reduction of the lanes' 32-bit values.
 std::uint64_t warp_exchange(WarpOperation operation, unsigned mask, std::uint64_t value, unsigned source, Site site);
 void fence(bool beyond_block);
+void wait_for_earlier_kernels();  // griddepcontrol.wait
 [[noreturn]] void trap(Site site);
 
 inline int lane() {
