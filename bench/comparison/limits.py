@@ -9,6 +9,7 @@ from dataclasses import dataclass
 ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "bf16": 2}
 CIFAR_BLOCKS = {"resnet20": 3, "resnet32": 5, "resnet44": 7, "resnet56": 9}
 IMAGENET_BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
+IMAGE_SIZES = (32, 64, 96, 128, 224)
 MODELS = (*CIFAR_BLOCKS, *IMAGENET_BLOCKS)
 PICTURE_BYTES = 3 * 32 * 32  # of a record of CIFAR, which the step's input is made of
 
