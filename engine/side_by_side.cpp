@@ -39,7 +39,7 @@ struct Group {
 };
 
 /// A computation's observer.
-class Lane : public Observer {
+class Lane final : public Observer {
  public:
   explicit Lane(Group& group) : group_(group) {
     const std::lock_guard lock(group_.mutex);

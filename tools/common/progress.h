@@ -30,7 +30,7 @@ class ProgressBar : public Observer {
 
  private:
   /// One computation.
-  class Lane : public Observer {
+  class Lane final : public Observer {
    public:
     explicit Lane(ProgressBar& bar) : bar_(bar) { bar_.lanes_.push_back(this); }
     ~Lane() override;
