@@ -19,14 +19,17 @@
 
 namespace nepenthe::kernels {
 
-/// W floats that may lie at any address that a float may; one float for W = 1, as in the rest of a row.
+/// W floats, and W floats in memory, at any address that a float may have; one float for W = 1, as in the rest of a
+/// row.
 template <int W>
 struct Lanes {
-  typedef float type __attribute__((vector_size(W * sizeof(float)), aligned(sizeof(float)), may_alias));
+  typedef float type __attribute__((vector_size(W * sizeof(float))));
+  typedef float stored __attribute__((vector_size(W * sizeof(float)), aligned(sizeof(float)), may_alias));
 };
 template <>
 struct Lanes<1> {
   typedef float type;
+  typedef float stored;
 };
 
 /// Says to a generic lambda how many lanes it works on.
@@ -35,18 +38,18 @@ using Width = std::integral_constant<int, W>;
 
 template <int W>
 NEPENTHE_INLINE typename Lanes<W>::type load(const float* memory) {
-  return *reinterpret_cast<const typename Lanes<W>::type*>(memory);
+  return *reinterpret_cast<const typename Lanes<W>::stored*>(memory);
 }
 
 template <int W>
 NEPENTHE_INLINE void store(float* memory, const typename Lanes<W>::type& value) {
-  *reinterpret_cast<typename Lanes<W>::type*>(memory) = value;
+  *reinterpret_cast<typename Lanes<W>::stored*>(memory) = value;
 }
 
-/// W numbers kept as bf16, in registers as wide as their floats.
+/// W numbers in memory as bf16, and their bits as those of floats.
 template <int W>
 struct Halves {
-  typedef std::uint16_t type __attribute__((vector_size(W * sizeof(bf16)), aligned(sizeof(bf16)), may_alias));
+  typedef std::uint16_t stored __attribute__((vector_size(W * sizeof(bf16)), aligned(sizeof(bf16)), may_alias));
   typedef std::uint32_t words __attribute__((vector_size(W * sizeof(float))));
 };
 
@@ -55,7 +58,7 @@ NEPENTHE_INLINE typename Lanes<W>::type load(const bf16* memory) {
   if constexpr (W == 1) {
     return to_float(*memory);
   } else {
-    typedef typename Halves<W>::type Stored;  // not auto, which would forget how little aligned it is
+    typedef typename Halves<W>::stored Stored;  // not auto, which would forget how little aligned it is
     return (typename Lanes<W>::type)(
         __builtin_convertvector(*reinterpret_cast<const Stored*>(memory), typename Halves<W>::words) << 16);
   }
@@ -71,7 +74,8 @@ NEPENTHE_INLINE void store(bf16* memory, const typename Lanes<W>::type& value) {
     const auto rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
     // NOLINTNEXTLINE(misc-redundant-expression): a number that is not one differs from itself
     const auto halves = value != value ? (bits >> 16) | 0x40u : rounded;
-    *reinterpret_cast<typename Halves<W>::type*>(memory) = __builtin_convertvector(halves, typename Halves<W>::type);
+    *reinterpret_cast<typename Halves<W>::stored*>(memory) =
+        __builtin_convertvector(halves, typename Halves<W>::stored);
   }
 }
 
