@@ -15,7 +15,7 @@ namespace nepenthe::kernels {
 
 /// What a convolution's input goes through on its way in: relu(gamma·(x − mean)·rstd + beta), with numbers (C) as
 /// batch_norm_forward leaves them; in fp32 the bits are those of one after the other, in bf16 nothing is rounded in
-/// between. Null: the input is taken as it is.
+/// between. Null: the input is taken as it is. Only where normalises_input says so, and not with an OutputNorm.
 struct InputNorm {
   const float* mean = nullptr;
   const float* rstd = nullptr;
@@ -28,7 +28,8 @@ bool normalises_input(const CpuExec& exec, const Conv2dShape& shape);
 inline bool normalises_input(const CudaExec&, const Conv2dShape&) { return false; }
 
 /// What a convolution's output goes through on its way out: relu?(gamma·(y − mean)/√(var + eps) + beta [+ residual]),
-/// in fp32 with the bits of batch_norm_inference behind it. Numbers (K). Null: the output is left as it is.
+/// in fp32 with the bits of batch_norm_inference behind it. Numbers (K). Null: the output is left as it is. Only where
+/// normalises_output says so.
 template <class T>
 struct OutputNorm {
   const float* mean = nullptr;

@@ -1,10 +1,13 @@
 #include "engine/ops/fused_conv2d.h"
 
+#include <variant>
+
 #include "engine/profile.h"
 #include "kernels/batch_norm.h"
 #include "kernels/conv2d.h"
 
 namespace nepenthe::ops {
+
 Variable norm_conv2d(Pass& pass, const Variable& x, Parameters& parameters, const BatchNormParameters& norm,
                      const Conv2dParameters& conv) {
   const kernels::Conv2dShape shape = conv2d_shape(x, conv);

@@ -32,7 +32,7 @@ inline Chunks chunks_of_images(int images) {
 }
 
 /// `count` things in at most `parts` parts of one size.
-inline Chunks at_most(int parts, int count) {
+inline Chunks chunks_at_most(int parts, int count) {
   return {static_cast<std::size_t>(count), static_cast<std::size_t>((count + parts - 1) / parts)};
 }
 /// How many partial sums a gradient of filters is made of: work for as many threads.

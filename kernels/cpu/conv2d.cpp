@@ -328,7 +328,7 @@ template <class T>
 void patches_backward_weights(CpuExec& exec, const Conv2dShape& s, float* dw, Accumulate accumulate, const T* dy,
                               const T* x) {
   const Patches p(exec, s);
-  const Chunks chunks = at_most(most_partial_sums, s.n);
+  const Chunks chunks = chunks_at_most(most_partial_sums, s.n);
   const std::size_t own = p.patches_floats() + p.outputs_floats(), sums = p.length * p.out_row;
   float* partial = exec.workspace(sums * std::size_t(chunks.parts()) + own * std::size_t(exec.threads()));
   float* memory = partial + sums * std::size_t(chunks.parts());

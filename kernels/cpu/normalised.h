@@ -1,4 +1,5 @@
-// What a normalised value is. Whoever computes it anew does the same operations, so that it has the same bits.
+// What a normalised value is, and how a convolution hands out its results, normalised or not. Whoever computes a value
+// anew does the same operations, so that it has the same bits.
 #pragma once
 
 #include <cmath>

@@ -490,7 +490,7 @@ void winograd_backward_weights(CpuExec& exec, const Conv2dBackwardWeights<T>& o)
   const Conv2dShape& s = o.shape;
   Winograd op(s.input(), s.output(), s.padding);
   const int lanes = exec.lanes();
-  const Chunks chunks = at_most(most_partial_sums, op.groups.parts());
+  const Chunks chunks = chunks_at_most(most_partial_sums, op.groups.parts());
   const std::size_t scratch = (Scratch::floats(op, lanes) + 15) / 16 * 16;
   const std::size_t own = op.filter_floats() + scratch, partial_floats = taps * std::size_t(s.c) * s.out_c;
   float* partial = exec.workspace(partial_floats * std::size_t(chunks.parts()) + own * std::size_t(exec.threads()) +
