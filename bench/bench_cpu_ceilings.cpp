@@ -31,12 +31,12 @@ thread_local volatile float sink;
 
 /// A body: `turns` multiply-adds of each accumulator; operations are 2 · turns · accumulators · W.
 template <int W>
-NEPENTHE_INLINE void multiply_add(float seed) {
+NEPENTHE_INLINE void multiply_adds(float seed) {
   typename Lanes<W>::type sums[accumulators];
   for (int i = 0; i < accumulators; ++i) sums[i] = broadcast<W>(seed + static_cast<float>(i));
   const auto factor = broadcast<W>(0.999f * seed), term = broadcast<W>(0.001f * seed);
   for (int turn = 0; turn < turns; ++turn) {
-    for (int i = 0; i < accumulators; ++i) sums[i] = sums[i] * factor + term;
+    for (int i = 0; i < accumulators; ++i) sums[i] = multiply_add(sums[i], factor, term);
   }
   float total = 0;
   for (int i = 0; i < accumulators; ++i) total += sum_of_lanes<W>(sums[i]);
@@ -44,7 +44,7 @@ NEPENTHE_INLINE void multiply_add(float seed) {
 }
 
 /// Products of pairs of bf16, summed in fp32; operations are 2 · 2 · 16 · turns · accumulators.
-[[gnu::target("avx512f,avx512bf16")]] void multiply_add_bf16(float seed) {
+[[gnu::target("avx512f,avx512bf16")]] void multiply_adds_bf16(float seed) {
   __m512 sums[accumulators];
   for (int i = 0; i < accumulators; ++i) sums[i] = _mm512_set1_ps(seed + static_cast<float>(i));
   const __m512bh pairs = _mm512_cvtne2ps_pbh(_mm512_set1_ps(0.01f * seed), _mm512_set1_ps(-0.01f * seed));
@@ -86,10 +86,11 @@ int threads_of(int argc, char** argv) {
 void run(int threads) {
   CpuExec exec(threads);
   const double each = 2.0 * turns * accumulators * exec.threads();
-  const double fp32 =
-      each * exec.lanes() / seconds(exec, [&](int) { on_isa<&multiply_add<16>, &multiply_add<8>>(exec.isa(), 1.0f); });
+  const double fp32 = each * exec.lanes() / seconds(exec, [&](int) {
+                        on_isa<&multiply_adds<16>, &multiply_adds<8>, &multiply_adds<4>>(exec.isa(), 1.0f);
+                      });
   nlohmann::ordered_json bf16;
-  if (__builtin_cpu_supports("avx512bf16")) bf16 = each * 32 / seconds(exec, [](int) { multiply_add_bf16(1.0f); });
+  if (__builtin_cpu_supports("avx512bf16")) bf16 = each * 32 / seconds(exec, [](int) { multiply_adds_bf16(1.0f); });
   const std::size_t bytes = std::size_t{256} << 20;
   std::vector<char> from(bytes, 1), to(bytes, 2);
   const std::size_t part_bytes = bytes / static_cast<std::size_t>(exec.threads());

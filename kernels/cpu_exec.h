@@ -32,8 +32,8 @@ class CpuExec {
 
   int threads() const { return threads_; }
   Isa isa() const { return isa_; }
-  /// Floats in one vector of the kernels: 16 with x86-64-v4, else 8.
-  int lanes() const { return isa_ == Isa::v4 ? 16 : 8; }
+  /// Floats in one vector of the kernels: 16, 8 and 4 with x86-64-v4, v3 and v2.
+  int lanes() const { return isa_ == Isa::v4 ? 16 : isa_ == Isa::v3 ? 8 : 4; }
   /// For people and results: "CPU (AMD EPYC …, x86-64-v4)".
   std::string description() const;
 

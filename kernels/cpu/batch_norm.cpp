@@ -183,7 +183,8 @@ void normalise(CpuExec& exec, const BatchNormShape& shape, const Pass<T>& pass) 
   exec.parallel(chunks.parts(), [&](int part, int) {
     const Range images = chunks[chunks.parts() - 1 - part];
     const auto run = [&]<bool Add, bool Relu>() {
-      on_isa<normalise_chunk<16, Add, Relu, T>, normalise_chunk<8, Add, Relu, T>>(isa, &pass, images);
+      on_isa<normalise_chunk<16, Add, Relu, T>, normalise_chunk<8, Add, Relu, T>, normalise_chunk<4, Add, Relu, T>>(
+          isa, &pass, images);
     };
     if (shape.add && shape.relu) return run.template operator()<true, true>();
     if (shape.add) return run.template operator()<true, false>();
@@ -196,16 +197,16 @@ template <bool Relu, Residual residual, class T>
 void backward_sums(CpuExec& exec, const Pass<T>& pass, const Chunks& chunks, int channels, float* sums) {
   exec.parallel(chunks.parts(), [&](int part, int) {
     float* own = sums + 2 * std::size_t(part) * channels;
-    on_isa<gradient_sums_of_chunk<16, Relu, residual, T>, gradient_sums_of_chunk<8, Relu, residual, T>>(
-        exec.isa(), &pass, chunks[part], own, own + channels);
+    on_isa<gradient_sums_of_chunk<16, Relu, residual, T>, gradient_sums_of_chunk<8, Relu, residual, T>,
+           gradient_sums_of_chunk<4, Relu, residual, T>>(exec.isa(), &pass, chunks[part], own, own + channels);
   });
 }
 
 template <bool Relu, Residual residual, class T>
 void backward_dx(CpuExec& exec, const Pass<T>& pass, const Chunks& chunks) {
   exec.parallel(chunks.parts(), [&](int part, int) {
-    on_isa<dx_of_chunk<16, Relu, residual, T>, dx_of_chunk<8, Relu, residual, T>>(exec.isa(), &pass,
-                                                                                  chunks[chunks.parts() - 1 - part]);
+    on_isa<dx_of_chunk<16, Relu, residual, T>, dx_of_chunk<8, Relu, residual, T>, dx_of_chunk<4, Relu, residual, T>>(
+        exec.isa(), &pass, chunks[chunks.parts() - 1 - part]);
   });
 }
 
@@ -228,7 +229,8 @@ void batch_norm_forward(CpuExec& exec, const BatchNormForward<T>& o) {
                .beta = o.beta};
   exec.parallel(chunks.parts(), [&](int part, int) {
     float* means = moments + 2 * std::size_t(part) * channels;
-    on_isa<moments_of_chunk<16, T>, moments_of_chunk<8, T>>(exec.isa(), &pass, chunks[part], means, means + channels);
+    on_isa<moments_of_chunk<16, T>, moments_of_chunk<8, T>, moments_of_chunk<4, T>>(exec.isa(), &pass, chunks[part],
+                                                                                    means, means + channels);
   });
 
   const auto plane = static_cast<double>(pass.layout.plane);

@@ -271,7 +271,8 @@ void pack(CpuExec& exec, std::size_t wide, std::size_t wide_step, std::size_t de
           float* to) {
   const auto lanes = static_cast<std::size_t>(exec.lanes());
   exec.parallel(static_cast<int>((wide + lanes - 1) / lanes), [&](int vector, int) {
-    on_isa<pack<16, T>, pack<8, T>>(exec.isa(), std::size_t(vector), wide, wide_step, deep, deep_step, w, to);
+    on_isa<pack<16, T>, pack<8, T>, pack<4, T>>(exec.isa(), std::size_t(vector), wide, wide_step, deep, deep_step, w,
+                                                to);
   });
 }
 
@@ -302,7 +303,7 @@ void patches_forward(CpuExec& exec, const Conv2dForward<T>& o) {
   pack(exec, std::size_t(s.out_c), p.length, p.length, 1, o.w, filters);
   exec.parallel(s.n, [&](int n, int thread) {
     const auto run = [&]<template <int, class> class Write>() {
-      on_isa<forward_picture<16, Write, T>, forward_picture<8, Write, T>>(
+      on_isa<forward_picture<16, Write, T>, forward_picture<8, Write, T>, forward_picture<4, Write, T>>(
           exec.isa(), &p, &finish, n, o.y, o.x, static_cast<const float*>(filters), memory + own * std::size_t(thread));
     };
     if (finish.scale != nullptr) return run.template operator()<Finished>();
@@ -318,7 +319,7 @@ void patches_backward_data(CpuExec& exec, const Conv2dShape& s, T* dx, Accumulat
   float* filters = exec.workspace(filters_floats + own * std::size_t(exec.threads()));
   pack(exec, p.length, 1, std::size_t(s.out_c), p.length, w, filters);
   exec.parallel(s.n, [&](int n, int thread) {
-    on_isa<backward_data_picture<16, T>, backward_data_picture<8, T>>(
+    on_isa<backward_data_picture<16, T>, backward_data_picture<8, T>, backward_data_picture<4, T>>(
         exec.isa(), &p, n, dx, accumulate == Accumulate::add, dy, static_cast<const float*>(filters),
         filters + filters_floats + own * std::size_t(thread));
   });
@@ -333,12 +334,12 @@ void patches_backward_weights(CpuExec& exec, const Conv2dShape& s, float* dw, Ac
   float* partial = exec.workspace(sums * std::size_t(chunks.parts()) + own * std::size_t(exec.threads()));
   float* memory = partial + sums * std::size_t(chunks.parts());
   exec.parallel(chunks.parts(), [&](int chunk, int thread) {
-    on_isa<backward_weights_pictures<16, T>, backward_weights_pictures<8, T>>(
+    on_isa<backward_weights_pictures<16, T>, backward_weights_pictures<8, T>, backward_weights_pictures<4, T>>(
         exec.isa(), &p, chunks[chunk], partial + sums * std::size_t(chunk), dy, x, memory + own * std::size_t(thread));
   });
   exec.parallel(static_cast<int>(p.out_row) / exec.lanes(), [&](int vector, int) {
-    on_isa<deliver<16>, deliver<8>>(exec.isa(), &p, vector, chunks.parts(), accumulate == Accumulate::add, dw,
-                                    static_cast<const float*>(partial));
+    on_isa<deliver<16>, deliver<8>, deliver<4>>(exec.isa(), &p, vector, chunks.parts(), accumulate == Accumulate::add,
+                                                dw, static_cast<const float*>(partial));
   });
 }
 

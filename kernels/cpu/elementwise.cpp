@@ -20,7 +20,8 @@ void cast(CpuExec& exec, std::size_t count, bf16* y, const float* x) {
   const Chunks parts = parts_of_array(count);
   exec.parallel(parts.parts(), [&](int part, int) {
     const Range range = parts[part];
-    on_isa<cast_range<16>, cast_range<8>>(exec.isa(), range.end - range.begin, y + range.begin, x + range.begin);
+    on_isa<cast_range<16>, cast_range<8>, cast_range<4>>(exec.isa(), range.end - range.begin, y + range.begin,
+                                                         x + range.begin);
   });
 }
 

@@ -1,13 +1,19 @@
 // Vectors of fixed width, and loop bodies compiled for several instruction sets and chosen at run time.
 //
-// A body is an always-inline function template on the vector width W. It is inlined into on_isa's wrappers, each of
-// which has a target attribute, so that one source yields SSE, AVX2 and AVX-512 code without -march. The team's
-// threads come in outside, in CpuExec::parallel: a lambda inside a body would be compiled without the attribute.
+// A body is an always-inline function template on the vector width W, which is that of the instruction set's registers.
+// It is inlined into on_isa's wrappers, each of which has a target attribute, so that one source yields SSE, AVX2 and
+// AVX-512 code without -march. The team's threads come in outside, in CpuExec::parallel: a lambda inside a body would
+// be compiled without the attribute.
+//
+// Compilers choose which products of an expression they fuse with a sum, and each version of one its own way. So that
+// bits do not depend on who compiled, they may not (-ffp-contract=off): what is to be fused is a multiply_add.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
+
+#include <immintrin.h>
 
 #include "kernels/bf16.h"
 #include "kernels/isa.h"
@@ -84,6 +90,25 @@ NEPENTHE_INLINE typename Lanes<W>::type broadcast(float value) {
   return typename Lanes<W>::type{} + value;
 }
 
+/// a·b + c, rounded once where the instruction set can (x86-64-v3 and v4; not in the rest of a row).
+NEPENTHE_INLINE float multiply_add(float a, float b, float c) { return a * b + c; }
+NEPENTHE_INLINE Lanes<4>::type multiply_add(const Lanes<4>::type& a, const Lanes<4>::type& b, const Lanes<4>::type& c) {
+  return a * b + c;
+}
+NEPENTHE_INLINE Lanes<8>::type multiply_add(const Lanes<8>::type& a, const Lanes<8>::type& b, const Lanes<8>::type& c) {
+  return __builtin_ia32_vfmaddps256(a, b, c);
+}
+NEPENTHE_INLINE Lanes<16>::type multiply_add(const Lanes<16>::type& a, const Lanes<16>::type& b,
+                                             const Lanes<16>::type& c) {
+  return __builtin_ia32_vfmaddps512_mask(a, b, c, -1, _MM_FROUND_CUR_DIRECTION);
+}
+template <class Vector>
+requires(!std::is_same_v<Vector, float>) NEPENTHE_INLINE Vector
+    multiply_add(float a, const Vector& b, const Vector& c) {
+  Vector zero = {};  // minus 0 changes nothing, and is nothing in the code
+  return multiply_add(a - zero, b, c);
+}
+
 template <int W>
 NEPENTHE_INLINE float sum_of_lanes(const typename Lanes<W>::type& value) {
   float sum = 0;
@@ -129,13 +154,13 @@ template <auto Body, class... Arguments>
   Body(arguments...);
 }
 
-/// Calls the body compiled for `isa`: Wide (16 lanes) with x86-64-v4, else Narrow (8 lanes).
-template <auto Wide, auto Narrow, class... Arguments>
+/// Calls the body of `isa`: those of 16, 8 and 4 lanes are x86-64-v4's, v3's and v2's.
+template <auto Body16, auto Body8, auto Body4, class... Arguments>
 void on_isa(Isa isa, Arguments... arguments) {
   switch (isa) {
-    case Isa::v4: return on_v4<Wide>(arguments...);
-    case Isa::v3: return on_v3<Narrow>(arguments...);
-    case Isa::v2: return on_v2<Narrow>(arguments...);
+    case Isa::v4: return on_v4<Body16>(arguments...);
+    case Isa::v3: return on_v3<Body8>(arguments...);
+    case Isa::v2: return on_v2<Body4>(arguments...);
   }
 }
 

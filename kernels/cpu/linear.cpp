@@ -17,7 +17,8 @@ NEPENTHE_INLINE void dot_tile(int in, int out, float* y, const float* x, const f
   int k = 0;
   for (; k + W <= in; k += W) {
     for (int i = 0; i < I; ++i) {
-      for (int j = 0; j < J; ++j) sums[i][j] += load<W>(x + i * in + k) * load<W>(w + j * in + k);
+      for (int j = 0; j < J; ++j)
+        sums[i][j] = multiply_add(load<W>(x + i * in + k), load<W>(w + j * in + k), sums[i][j]);
     }
   }
   for (; k < in; ++k) {
@@ -63,7 +64,7 @@ NEPENTHE_INLINE void product_tile(const Product& p, std::size_t i, std::size_t j
   const float* a = p.a + i * p.a_row;
   const float* b = p.b + j;
   for (std::size_t k = 0; k < p.depth; ++k, a += p.a_step, b += p.columns) {
-    for (int tile = 0; tile < I; ++tile) sums[tile] += a[tile * p.a_row] * load<W>(b);
+    for (int tile = 0; tile < I; ++tile) sums[tile] = multiply_add(a[tile * p.a_row], load<W>(b), sums[tile]);
   }
   for (int tile = 0; tile < I; ++tile) {
     float* c = p.c + (i + tile) * p.columns + j;
@@ -87,8 +88,9 @@ NEPENTHE_INLINE void product_rows(const Product* product, Range rows) {
 
 void multiply(CpuExec& exec, std::size_t rows, const Product& product) {
   const Chunks parts{rows, rows_in_part};
-  exec.parallel(parts.parts(),
-                [&](int part, int) { on_isa<product_rows<16>, product_rows<8>>(exec.isa(), &product, parts[part]); });
+  exec.parallel(parts.parts(), [&](int part, int) {
+    on_isa<product_rows<16>, product_rows<8>, product_rows<4>>(exec.isa(), &product, parts[part]);
+  });
 }
 
 }  // namespace
@@ -97,7 +99,7 @@ void linear_forward(CpuExec& exec, const LinearForward& o) {
   check("linear", o.shape);
   const Chunks parts{static_cast<std::size_t>(o.shape.rows), rows_in_part};
   exec.parallel(parts.parts(), [&](int part, int) {
-    on_isa<forward_rows<16>, forward_rows<8>>(exec.isa(), &o.shape, parts[part], o.y, o.x, o.w, o.b);
+    on_isa<forward_rows<16>, forward_rows<8>, forward_rows<4>>(exec.isa(), &o.shape, parts[part], o.y, o.x, o.w, o.b);
   });
 }
 

@@ -141,7 +141,8 @@ void max_pool_forward(CpuExec& exec, const MaxPoolForward<T>& o) {
   const Layout in = layout_of(exec, o.shape.input()), out = layout_of(exec, o.shape.output());
   const Chunks chunks = chunks_of_images(o.shape.n);
   exec.parallel(chunks.parts(), [&](int chunk, int) {
-    on_isa<largest_of_runs<16, T>, largest_of_runs<8, T>>(exec.isa(), &o, &in, &out, chunks[chunk]);
+    on_isa<largest_of_runs<16, T>, largest_of_runs<8, T>, largest_of_runs<4, T>>(exec.isa(), &o, &in, &out,
+                                                                                 chunks[chunk]);
   });
 }
 
@@ -152,9 +153,11 @@ void max_pool_backward(CpuExec& exec, const MaxPoolBackward<T>& o) {
   const Chunks chunks = chunks_of_images(o.shape.n);
   exec.parallel(chunks.parts(), [&](int chunk, int) {
     if (o.accumulate == Accumulate::add) {
-      on_isa<spread_runs<16, true, T>, spread_runs<8, true, T>>(exec.isa(), &o, &in, &out, chunks[chunk]);
+      on_isa<spread_runs<16, true, T>, spread_runs<8, true, T>, spread_runs<4, true, T>>(exec.isa(), &o, &in, &out,
+                                                                                         chunks[chunk]);
     } else {
-      on_isa<spread_runs<16, false, T>, spread_runs<8, false, T>>(exec.isa(), &o, &in, &out, chunks[chunk]);
+      on_isa<spread_runs<16, false, T>, spread_runs<8, false, T>, spread_runs<4, false, T>>(exec.isa(), &o, &in, &out,
+                                                                                            chunks[chunk]);
     }
   });
 }

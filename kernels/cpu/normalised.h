@@ -15,7 +15,7 @@ NEPENTHE_INLINE Vector rectified(const Vector& v) {
   return v < 0 ? Vector{} : v;  // keeps NaN, so that a diverged network is seen
 }
 
-/// norm(x); scale = gamma·rstd.
+/// norm(x); scale = gamma·rstd. No multiply_add: it has the same bits as a vector and alone.
 template <class Vector>
 NEPENTHE_INLINE Vector normalised(const Vector& x, const Vector& mean, const Vector& scale, const Vector& beta) {
   return (x - mean) * scale + beta;

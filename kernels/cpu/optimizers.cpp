@@ -138,11 +138,14 @@ void sgd_step(CpuExec& exec, const SgdStep& o) {
   with_mask(o.mask, [&]<bool Masked>() {
     each_part(exec, o.segments, *o.control, [&](Range range, float lr) {
       if (s.momentum == 0) {
-        on_isa<sgd_range<16, false, false, Masked>, sgd_range<8, false, false, Masked>>(exec.isa(), &o, range, lr);
+        on_isa<sgd_range<16, false, false, Masked>, sgd_range<8, false, false, Masked>,
+               sgd_range<4, false, false, Masked>>(exec.isa(), &o, range, lr);
       } else if (s.nesterov) {
-        on_isa<sgd_range<16, true, true, Masked>, sgd_range<8, true, true, Masked>>(exec.isa(), &o, range, lr);
+        on_isa<sgd_range<16, true, true, Masked>, sgd_range<8, true, true, Masked>, sgd_range<4, true, true, Masked>>(
+            exec.isa(), &o, range, lr);
       } else {
-        on_isa<sgd_range<16, true, false, Masked>, sgd_range<8, true, false, Masked>>(exec.isa(), &o, range, lr);
+        on_isa<sgd_range<16, true, false, Masked>, sgd_range<8, true, false, Masked>,
+               sgd_range<4, true, false, Masked>>(exec.isa(), &o, range, lr);
       }
     });
   });
@@ -155,7 +158,7 @@ void adam_step(CpuExec& exec, const AdamStep& o) {
                                 .correction2_root = std::sqrt(1 - std::pow(double{o.settings.beta2}, step))};
   with_mask(o.mask, [&]<bool Masked>() {
     each_part(exec, o.segments, *o.control, [&](Range range, float lr) {
-      on_isa<adam_range<16, Masked>, adam_range<8, Masked>>(exec.isa(), &arguments, range, lr);
+      on_isa<adam_range<16, Masked>, adam_range<8, Masked>, adam_range<4, Masked>>(exec.isa(), &arguments, range, lr);
     });
   });
 }

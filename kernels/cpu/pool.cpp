@@ -50,7 +50,8 @@ void global_avg_pool_forward(CpuExec& exec, const GlobalAvgPoolForward<T>& o) {
   const Layout layout = layout_of(exec, shape);
   const Chunks chunks = chunks_of_images(shape.n);
   exec.parallel(chunks.parts(), [&](int chunk, int) {
-    on_isa<means_of_runs<16, T>, means_of_runs<8, T>>(exec.isa(), &layout, chunks[chunk], shape.c, o.y, o.x);
+    on_isa<means_of_runs<16, T>, means_of_runs<8, T>, means_of_runs<4, T>>(exec.isa(), &layout, chunks[chunk], shape.c,
+                                                                           o.y, o.x);
   });
 }
 
@@ -62,11 +63,11 @@ void global_avg_pool_backward(CpuExec& exec, const GlobalAvgPoolBackward<T>& o) 
   const Chunks chunks = chunks_of_images(shape.n);
   exec.parallel(chunks.parts(), [&](int chunk, int) {
     if (o.accumulate == Accumulate::add) {
-      on_isa<spread_over_runs<16, true, T>, spread_over_runs<8, true, T>>(exec.isa(), &layout, chunks[chunk], shape.c,
-                                                                          o.dx, o.dy);
+      on_isa<spread_over_runs<16, true, T>, spread_over_runs<8, true, T>, spread_over_runs<4, true, T>>(
+          exec.isa(), &layout, chunks[chunk], shape.c, o.dx, o.dy);
     } else {
-      on_isa<spread_over_runs<16, false, T>, spread_over_runs<8, false, T>>(exec.isa(), &layout, chunks[chunk], shape.c,
-                                                                            o.dx, o.dy);
+      on_isa<spread_over_runs<16, false, T>, spread_over_runs<8, false, T>, spread_over_runs<4, false, T>>(
+          exec.isa(), &layout, chunks[chunk], shape.c, o.dx, o.dy);
     }
   });
 }

@@ -37,7 +37,7 @@ NEPENTHE_INLINE void product_tile(const Product& p, int r, int v) {
     for (int i = 0; i < I; ++i) {
       const float left = a[std::size_t(i) * a_row];
 #pragma GCC unroll 4
-      for (int j = 0; j < B; ++j) sums[i][j] += left * right[j];
+      for (int j = 0; j < B; ++j) sums[i][j] = multiply_add(left, right[j], sums[i][j]);
     }
   }
   float* c = p.c + std::size_t(r) * p.c_row + std::size_t(v) * p.c_vector;
@@ -53,7 +53,7 @@ NEPENTHE_INLINE void product_tile(const Product& p, int r, int v) {
 
 template <int W, int B>
 NEPENTHE_INLINE void product_vectors(const Product& p, int v) {
-  constexpr int tall = W / 2;  // what the registers hold, with B = 2
+  constexpr int tall = W == 16 ? 8 : 4;  // what the registers hold, with B = 2
   int r = 0;
   for (; r + tall <= p.rows; r += tall) product_tile<W, tall, B>(p, r, v);
   for (; r + tall / 2 <= p.rows; r += tall / 2) product_tile<W, tall / 2, B>(p, r, v);

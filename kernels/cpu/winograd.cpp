@@ -24,14 +24,14 @@ constexpr float at_0 = 1 / (p2 * q2), at_p = 1 / (2 * p2 * (p2 - q2)), at_q = 1 
 /// Bᵀd.
 template <class V>
 NEPENTHE_INLINE void input_points(const V (&d)[6], V (&t)[6]) {
-  const V even_p = d[4] - q2 * d[2], odd_p = d[3] - q2 * d[1];
-  const V even_q = d[4] - p2 * d[2], odd_q = d[3] - p2 * d[1];
-  t[0] = (d[4] - (p2 + q2) * d[2]) + p2 * q2 * d[0];
-  t[1] = even_p + p * odd_p;
-  t[2] = even_p - p * odd_p;
-  t[3] = even_q + q * odd_q;
-  t[4] = even_q - q * odd_q;
-  t[5] = (d[5] - (p2 + q2) * d[3]) + p2 * q2 * d[1];
+  const V even_p = multiply_add(-q2, d[2], d[4]), odd_p = multiply_add(-q2, d[1], d[3]);
+  const V even_q = multiply_add(-p2, d[2], d[4]), odd_q = multiply_add(-p2, d[1], d[3]);
+  t[0] = multiply_add(p2 * q2, d[0], multiply_add(-(p2 + q2), d[2], d[4]));
+  t[1] = multiply_add(p, odd_p, even_p);
+  t[2] = multiply_add(-p, odd_p, even_p);
+  t[3] = multiply_add(q, odd_q, even_q);
+  t[4] = multiply_add(-q, odd_q, even_q);
+  t[5] = multiply_add(p2 * q2, d[1], multiply_add(-(p2 + q2), d[3], d[5]));
 }
 
 /// Aᵀm.
@@ -39,20 +39,21 @@ template <class V>
 NEPENTHE_INLINE void outputs(const V (&m)[6], V (&y)[4]) {
   const V sum_p = m[1] + m[2], difference_p = m[1] - m[2], sum_q = m[3] + m[4], difference_q = m[3] - m[4];
   y[0] = m[0] + (sum_p + sum_q);
-  y[1] = p * difference_p + q * difference_q;
-  y[2] = p2 * sum_p + q2 * sum_q;
-  y[3] = (p2 * p * difference_p + q2 * q * difference_q) + m[5];
+  y[1] = multiply_add(p, difference_p, q * difference_q);
+  y[2] = multiply_add(p2, sum_p, q2 * sum_q);
+  y[3] = multiply_add(p2 * p, difference_p, multiply_add(q2 * q, difference_q, m[5]));
 }
 
 /// A·dy.
 template <class V>
 NEPENTHE_INLINE void gradient_points(const V (&d)[4], V (&t)[6]) {
-  const V even_p = d[0] + p2 * d[2], odd_p = d[1] + p2 * d[3], even_q = d[0] + q2 * d[2], odd_q = d[1] + q2 * d[3];
+  const V even_p = multiply_add(p2, d[2], d[0]), odd_p = multiply_add(p2, d[3], d[1]);
+  const V even_q = multiply_add(q2, d[2], d[0]), odd_q = multiply_add(q2, d[3], d[1]);
   t[0] = d[0];
-  t[1] = even_p + p * odd_p;
-  t[2] = even_p - p * odd_p;
-  t[3] = even_q + q * odd_q;
-  t[4] = even_q - q * odd_q;
+  t[1] = multiply_add(p, odd_p, even_p);
+  t[2] = multiply_add(-p, odd_p, even_p);
+  t[3] = multiply_add(q, odd_q, even_q);
+  t[4] = multiply_add(-q, odd_q, even_q);
   t[5] = d[3];
 }
 
@@ -376,12 +377,13 @@ void convolve(CpuExec& exec, Winograd op, T* y, bool adds, const T* x, const Inp
   op.norm = scaled(norm, op.in.channels, memory + own);
   const Finish<T> finish = scaled(output_norm, op.out.channels, memory + own + op.in.channels);
   exec.parallel(op.out.channels / lanes, [&](int block, int) {
-    on_isa<transform_filters<16, T>, transform_filters<8, T>>(exec.isa(), &op, &view, block, filters);
+    on_isa<transform_filters<16, T>, transform_filters<8, T>, transform_filters<4, T>>(exec.isa(), &op, &view, block,
+                                                                                       filters);
   });
   exec.parallel(op.groups.parts(), [&](int group, int thread) {
     float* scratch = memory + own / std::size_t(exec.threads()) * std::size_t(thread);
     const auto run = [&]<template <int> class Read, template <int, class> class Write>() {
-      on_isa<convolve_group<16, Read, Write, T>, convolve_group<8, Read, Write, T>>(
+      on_isa<convolve_group<16, Read, Write, T>, convolve_group<8, Read, Write, T>, convolve_group<4, Read, Write, T>>(
           exec.isa(), &op, &finish, op.groups[group], y, x, static_cast<const float*>(filters), scratch);
     };
     if (adds) return run.template operator()<AsItIs, Added>();
@@ -502,9 +504,9 @@ void winograd_backward_weights(CpuExec& exec, const Conv2dBackwardWeights<T>& o)
     const Range groups = chunks[chunk];
     for (std::size_t group = groups.begin; group < groups.end; ++group) {
       const auto run = [&]<template <int> class Read>() {
-        on_isa<sum_group<16, Read, T>, sum_group<8, Read, T>>(exec.isa(), &op, op.groups[static_cast<int>(group)],
-                                                              group == groups.begin, sums, o.dy, o.x,
-                                                              sums + op.filter_floats());
+        on_isa<sum_group<16, Read, T>, sum_group<8, Read, T>, sum_group<4, Read, T>>(
+            exec.isa(), &op, op.groups[static_cast<int>(group)], group == groups.begin, sums, o.dy, o.x,
+            sums + op.filter_floats());
       };
       if (op.norm.scale != nullptr) {
         run.template operator()<Normalised>();
@@ -512,12 +514,12 @@ void winograd_backward_weights(CpuExec& exec, const Conv2dBackwardWeights<T>& o)
         run.template operator()<AsItIs>();
       }
     }
-    on_isa<transform_sums<16>, transform_sums<8>>(exec.isa(), &op, static_cast<const float*>(sums),
-                                                  partial + partial_floats * std::size_t(chunk));
+    on_isa<transform_sums<16>, transform_sums<8>, transform_sums<4>>(exec.isa(), &op, static_cast<const float*>(sums),
+                                                                     partial + partial_floats * std::size_t(chunk));
   });
   exec.parallel(s.out_c / lanes, [&](int block, int) {
-    on_isa<deliver<16>, deliver<8>>(exec.isa(), &op, block, chunks.parts(), o.accumulate == Accumulate::add, o.dw,
-                                    static_cast<const float*>(partial));
+    on_isa<deliver<16>, deliver<8>, deliver<4>>(exec.isa(), &op, block, chunks.parts(), o.accumulate == Accumulate::add,
+                                                o.dw, static_cast<const float*>(partial));
   });
 }
 

@@ -18,7 +18,7 @@ TEST_CASE("exec: what the CPU's says of itself" * doctest::skip(emulated)) {
   CHECK(exec.threads() == 2);
   CHECK(CpuExec().threads() >= 1);
   CHECK(exec.description().find(kernels::name(exec.isa())) != std::string::npos);
-  CHECK(exec.lanes() == (exec.isa() == Isa::v4 ? 16 : 8));
+  CHECK(exec.lanes() == (exec.isa() == Isa::v4 ? 16 : exec.isa() == Isa::v3 ? 8 : 4));
 }
 
 TEST_CASE("exec: names of precisions") {
