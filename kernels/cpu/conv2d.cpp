@@ -1,9 +1,12 @@
 // 3 × 3 convolutions of stride 1 go by Winograd's algorithm; all others, a few percent of a residual network's work,
-// are products with patches: a patch holds what one output pixel depends on, kernel row by kernel row, kernel column by
-// kernel column, channel by channel, as the filters are.
+// are products of patches and filters: a patch is what one output pixel depends on, kernel row by kernel row, kernel
+// column by kernel column, channel by channel, as the filters are. No matrix of patches is made where they are read: a
+// patch's numbers are where a pixel's place and a value's place in a strip of the picture add up to.
 #include "kernels/conv2d.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <vector>
 
 #include "kernels/cpu/chunks.h"
 #include "kernels/cpu/isa.h"
@@ -17,100 +20,119 @@ namespace {
 
 constexpr std::size_t round_up(std::size_t count, std::size_t to) { return (count + to - 1) / to * to; }
 
-/// A convolution as products over groups of pixels of one picture's output.
+/// A convolution as products over groups of rows of one picture's output. What a group depends on is copied into a
+/// strip, in fp32 and with its padding: (channel blocks, rows, columns, channels of a block).
 struct Patches {
   Conv2dShape shape;
   Layout in, out;
-  std::size_t plane, pixels_in_group;  // of the output
-  std::size_t length, row;             // values of a patch, also in whole vectors
-  std::size_t out_row;                 // floats from one pixel's out channels to the next's, whole vectors
+  int taken;      // every so-manieth pixel of the input is needed at all
+  int stride;     // in the strip
+  Chunks groups;  // of rows of the output
+  std::size_t strip_rows, strip_width;
+  std::size_t length, row;  // values of a patch, also in whole vectors
+  std::size_t out_row;      // floats from one pixel's out channels to the next's, whole vectors
 
   Patches(const CpuExec& exec, const Conv2dShape& s)
       : shape(s),
         in(layout_of(exec, s.input())),
         out(layout_of(exec, s.output())),
-        plane(std::size_t(s.out_h()) * s.out_w()),
-        pixels_in_group(std::min<std::size_t>(plane, 64)),
+        taken(s.kernel == 1 ? s.stride : 1),
+        stride(s.stride / taken),
+        groups{std::size_t(s.out_h()), std::size_t(std::clamp(64 / s.out_w(), 1, s.out_h()))},
+        strip_rows((groups.size - 1) * stride + s.kernel),
+        strip_width(std::size_t(s.out_w() - 1) * stride + s.kernel),
         length(std::size_t(s.kernel) * s.kernel * s.c),
         row(round_up(length, std::size_t(exec.lanes()))),
         out_row(round_up(std::size_t(s.out_c), std::size_t(exec.lanes()))) {}
 
-  Chunks groups() const { return {plane, pixels_in_group}; }
-  std::size_t patches_floats() const { return pixels_in_group * row; }
-  /// In a group's matrix of patches: between pixels and between values. Pixels of a planar picture lie side by side.
-  std::size_t pixel_step() const { return in.block == 1 ? 1 : row; }
-  std::size_t value_step() const { return in.block == 1 ? pixels_in_group : 1; }
-  std::size_t outputs_floats() const { return pixels_in_group * out_row; }
+  std::size_t most_pixels() const { return groups.size * std::size_t(shape.out_w()); }
+  int pixels(Range rows) const { return rows.size() * shape.out_w(); }
+  std::size_t strip_floats() const { return round_up(in.blocks * strip_rows * strip_width * in.block, 16); }
+  std::size_t outputs_floats() const { return most_pixels() * out_row; }
+  std::size_t patches_floats() const { return most_pixels() * row; }
 };
+
+/// Where in a strip the group's pixels lie, and from there a patch's values.
+struct PatchPlaces {
+  std::vector<std::uint32_t> pixels, values;
+
+  explicit PatchPlaces(const Patches& p) {
+    const auto place = [&p](std::size_t y, std::size_t x) {
+      return static_cast<std::uint32_t>((y * p.strip_width + x) * std::size_t(p.in.block));
+    };
+    for (std::size_t y = 0; y < p.groups.size; ++y) {
+      for (int x = 0; x < p.shape.out_w(); ++x) pixels.push_back(place(y * p.stride, std::size_t(x) * p.stride));
+    }
+    for (int r = 0; r < p.shape.kernel; ++r) {
+      for (int s = 0; s < p.shape.kernel; ++s) {
+        for (int c = 0; c < p.shape.c; ++c) {
+          values.push_back(place(std::size_t(c / p.in.block) * p.strip_rows + r, s) + c % p.in.block);
+        }
+      }
+    }
+  }
+};
+
+/// The strip of picture n that the output's `rows` depend on.
+template <int W, class T>
+NEPENTHE_INLINE void read_strip(const Patches& p, const T* x, int n, Range rows, float* strip) {
+  const Conv2dShape& s = p.shape;
+  const int first = static_cast<int>(rows.begin) * s.stride - s.padding;
+  const std::size_t block = p.in.block, width = p.strip_width;
+  // Columns of the strip that are inside the picture.
+  const std::size_t begin = std::min(std::size_t(s.padding), width);
+  const std::size_t inside = std::size_t(s.w + p.taken - 1) / p.taken, end = std::min(begin + inside, width);
+  for (int k = 0; k < p.in.blocks; ++k) {
+    const T* plane = x + p.in.offset(n, k);
+    for (std::size_t i = 0; i < p.strip_rows; ++i, strip += width * block) {
+      const int y = first + static_cast<int>(i) * p.taken;
+      if (y < 0 || y >= s.h) {
+        std::fill(strip, strip + width * block, 0.0f);
+        continue;
+      }
+      std::fill(strip, strip + begin * block, 0.0f);
+      const T* from = plane + std::size_t(y) * s.w * block;
+      float* to = strip + begin * block;
+      const std::size_t count = end - begin;
+      if (p.taken > 1) {
+        for (std::size_t column = 0; column < count; ++column) {
+          for (std::size_t c = 0; c < block; ++c) to[column * block + c] = to_float(from[column * p.taken * block + c]);
+        }
+      } else {
+        each<W>(
+            count * block, [&](auto lanes, std::size_t at, auto)
+                               __attribute__((always_inline)) { store<lanes>(to + at, load<lanes>(from + at)); });
+      }
+      std::fill(strip + end * block, strip + width * block, 0.0f);
+    }
+  }
+}
 
 /// Calls visit(patch, at, inside) for every pixel of the group and kernel position: where in a patch its channels
 /// begin, and which pixel of the input they are of, if it is inside the picture.
 template <class Visit>
-NEPENTHE_INLINE void each_tap(const Patches& p, Range pixels, Visit&& visit) {
+NEPENTHE_INLINE void each_tap(const Patches& p, Range rows, Visit&& visit) {
   const Conv2dShape& s = p.shape;
-  for (std::size_t pixel = pixels.begin; pixel < pixels.end; ++pixel) {
-    const int y = static_cast<int>(pixel) / s.out_w() * s.stride - s.padding;
-    const int x = static_cast<int>(pixel) % s.out_w() * s.stride - s.padding;
-    std::size_t at = (pixel - pixels.begin) * p.row;
-    for (int r = 0; r < s.kernel; ++r) {
-      for (int column = 0; column < s.kernel; ++column, at += std::size_t(s.c)) {
-        const bool inside = y + r >= 0 && y + r < s.h && x + column >= 0 && x + column < s.w;
-        visit(at, inside ? std::size_t(y + r) * s.w + std::size_t(x + column) : 0, inside);
-      }
-    }
-  }
-}
-
-/// Of picture n in channel blocks.
-template <int W, class T>
-NEPENTHE_INLINE void read_blocked_patches(const Patches& p, const T* x, int n, Range pixels, float* patches) {
-  typedef typename Lanes<W>::type Vector;
-  const T* picture = x + p.in.offset(n, 0);
-  each_tap(
-      p, pixels, [&](std::size_t patch, std::size_t at, bool inside) __attribute__((always_inline)) {
-        for (int block = 0; block < p.in.blocks; ++block) {
-          const T* from = picture + std::size_t(block) * p.in.run + at * W;
-          store<W>(patches + patch + std::size_t(block) * W, inside ? load<W>(from) : Vector{});
+  std::size_t patch = 0;
+  for (std::size_t out_y = rows.begin; out_y < rows.end; ++out_y) {
+    for (int out_x = 0; out_x < s.out_w(); ++out_x, patch += p.row) {
+      const int y = static_cast<int>(out_y) * s.stride - s.padding, x = out_x * s.stride - s.padding;
+      std::size_t at = patch;
+      for (int r = 0; r < s.kernel; ++r) {
+        for (int column = 0; column < s.kernel; ++column, at += std::size_t(s.c)) {
+          const bool inside = y + r >= 0 && y + r < s.h && x + column >= 0 && x + column < s.w;
+          visit(at, inside ? std::size_t(y + r) * s.w + std::size_t(x + column) : 0, inside);
         }
-      });
-}
-
-/// Of picture n in planes, row of outputs by row of outputs.
-template <class T>
-NEPENTHE_INLINE void read_planar_patches(const Patches& p, const T* x, int n, Range pixels, float* patches) {
-  const Conv2dShape& s = p.shape;
-  const auto width = static_cast<std::size_t>(s.out_w());
-  for (std::size_t value = 0; value < p.length; ++value) {
-    const int c = static_cast<int>(value) % s.c, tap = static_cast<int>(value) / s.c;
-    const T* plane = x + p.in.offset(n, c);
-    float* to = patches + value * p.value_step();
-    for (std::size_t pixel = pixels.begin; pixel < pixels.end;) {
-      const int y = static_cast<int>(pixel / width) * s.stride - s.padding + tap / s.kernel;
-      const T* row = plane + std::ptrdiff_t{y} * s.w;
-      const std::size_t end = std::min(pixels.end, (pixel / width + 1) * width);
-      int column = static_cast<int>(pixel % width) * s.stride - s.padding + tap % s.kernel;
-      for (; pixel < end; ++pixel, column += s.stride) {
-        *to++ = y >= 0 && y < s.h && column >= 0 && column < s.w ? to_float(row[column]) : 0;
       }
     }
-  }
-}
-
-/// The group's matrix of patches.
-template <int W, class T>
-NEPENTHE_INLINE void read_patches(const Patches& p, const T* x, int n, Range pixels, float* patches) {
-  if (p.in.block == 1) {
-    read_planar_patches(p, x, n, pixels, patches);
-  } else {
-    read_blocked_patches<W>(p, x, n, pixels, patches);
   }
 }
 
 /// Adds the patches' gradients to the picture's.
 template <int W>
-NEPENTHE_INLINE void add_patches(const Patches& p, float* picture, Range pixels, const float* patches) {
+NEPENTHE_INLINE void add_patches(const Patches& p, float* picture, Range rows, const float* patches) {
   each_tap(
-      p, pixels, [&](std::size_t patch, std::size_t at, bool inside) __attribute__((always_inline)) {
+      p, rows, [&](std::size_t patch, std::size_t at, bool inside) __attribute__((always_inline)) {
         if (!inside) return;
         for (int block = 0; block < p.in.blocks; ++block) {
           float* to = picture + std::size_t(block) * p.in.run + at * p.in.block;
@@ -136,52 +158,49 @@ NEPENTHE_INLINE void each_output_block(const Patches& p, Visit&& visit) {
   }
 }
 
-/// rows (pixels, out_row) of the gradients of picture n's outputs.
+/// outputs (pixels, out_row) of the gradients of the group's.
 template <int W, class T>
-NEPENTHE_INLINE void read_outputs(const Patches& p, const T* dy, int n, Range pixels, float* rows) {
-  for (std::size_t i = 0; i < pixels.end - pixels.begin; ++i) {
-    std::fill(rows + i * p.out_row + p.shape.out_c, rows + (i + 1) * p.out_row, 0.0f);
+NEPENTHE_INLINE void read_outputs(const Patches& p, const T* dy, int n, Range rows, float* outputs) {
+  const auto pixels = static_cast<std::size_t>(p.pixels(rows)), first = rows.begin * std::size_t(p.shape.out_w());
+  for (std::size_t i = 0; i < pixels; ++i) {
+    std::fill(outputs + i * p.out_row + p.shape.out_c, outputs + (i + 1) * p.out_row, 0.0f);
   }
   each_output_block<W>(
       p, [&](int block, auto width) __attribute__((always_inline)) {
-        const T* from = dy + p.out.offset(n, block);
-        float* to = rows + block * width;
-        for (std::size_t pixel = pixels.begin; pixel < pixels.end; ++pixel, to += p.out_row) {
-          store<width>(to, load<width>(from + pixel * width));
-        }
+        const T* from = dy + p.out.offset(n, block) + first * width;
+        float* to = outputs + block * width;
+        for (std::size_t i = 0; i < pixels; ++i, to += p.out_row) store<width>(to, load<width>(from + i * width));
       });
 }
 
 /// One picture. filters: vector by vector of out channels, (length) vectors each.
 template <int W, template <int, class> class Write, class T>
-NEPENTHE_INLINE void forward_picture(const Patches* patches, const Finish<T>* finish, int n, T* y, const T* x,
-                                     const float* filters, float* scratch) {
+NEPENTHE_INLINE void forward_picture(const Patches* patches, const PatchPlaces* places, const Finish<T>* finish, int n,
+                                     T* y, const T* x, const float* filters, float* strip) {
   const Patches& p = *patches;
-  float* rows = scratch + p.patches_floats();
-  const Chunks groups = p.groups();
-  for (int group = 0; group < groups.parts(); ++group) {
-    const Range pixels = groups[group];
-    read_patches<W>(p, x, n, pixels, scratch);
-    multiply<W>({.rows = pixels.size(),
-                 .depth = static_cast<int>(p.length),
-                 .vectors = static_cast<int>(p.out_row) / W,
-                 .c = rows,
-                 .c_row = p.out_row,
-                 .c_vector = W,
-                 .a = scratch,
-                 .a_row = p.pixel_step(),
-                 .a_step = p.value_step(),
-                 .b = filters,
-                 .b_step = W,
-                 .b_vector = p.length * W});
+  float* outputs = strip + p.strip_floats();
+  for (int group = 0; group < p.groups.parts(); ++group) {
+    const Range rows = p.groups[group];
+    const auto pixels = static_cast<std::size_t>(p.pixels(rows)), first = rows.begin * std::size_t(p.shape.out_w());
+    read_strip<W>(p, x, n, rows, strip);
+    multiply<W>(Product<Places>{.rows = p.pixels(rows),
+                                .depth = static_cast<int>(p.length),
+                                .vectors = static_cast<int>(p.out_row) / W,
+                                .c = outputs,
+                                .c_row = p.out_row,
+                                .c_vector = W,
+                                .a = strip,
+                                .a_rows = places->pixels.data(),
+                                .a_columns = places->values.data(),
+                                .b = filters,
+                                .b_step = W,
+                                .b_vector = p.length * W});
     each_output_block<W>(
         p, [&](int block, auto width) __attribute__((always_inline)) {
           const Write<width, T> put(*finish, y, block);
-          const std::size_t at = p.out.offset(n, block);
-          const float* from = rows + block * width;
-          for (std::size_t pixel = pixels.begin; pixel < pixels.end; ++pixel, from += p.out_row) {
-            put(at + pixel * width, load<width>(from));
-          }
+          const std::size_t at = p.out.offset(n, block) + first * width;
+          const float* from = outputs + block * width;
+          for (std::size_t i = 0; i < pixels; ++i, from += p.out_row) put(at + i * width, load<width>(from));
         });
   }
 }
@@ -192,31 +211,30 @@ template <int W, class T>
 NEPENTHE_INLINE void backward_data_picture(const Patches* patches, int n, T* dx, bool adds, const T* dy,
                                            const float* filters, float* scratch) {
   const Patches& p = *patches;
-  float* rows = scratch + p.patches_floats();
-  float* picture = rows + p.outputs_floats();
+  float* outputs = scratch + p.patches_floats();
+  float* picture = outputs + p.outputs_floats();
   T* result = dx + p.in.offset(n, 0);
   const std::size_t count = p.in.offset(1, 0);
   each<W>(
       count, [&](auto width, std::size_t i, auto) __attribute__((always_inline)) {
         store<width>(picture + i, adds ? load<width>(result + i) : decltype(load<width>(result)){});
       });
-  const Chunks groups = p.groups();
-  for (int group = 0; group < groups.parts(); ++group) {
-    const Range pixels = groups[group];
-    read_outputs<W>(p, dy, n, pixels, rows);
-    multiply<W>({.rows = pixels.size(),
-                 .depth = p.shape.out_c,
-                 .vectors = static_cast<int>(p.row) / W,
-                 .c = scratch,
-                 .c_row = p.row,
-                 .c_vector = W,
-                 .a = rows,
-                 .a_row = p.out_row,
-                 .a_step = 1,
-                 .b = filters,
-                 .b_step = W,
-                 .b_vector = std::size_t(p.shape.out_c) * W});
-    add_patches<W>(p, picture, pixels, scratch);
+  for (int group = 0; group < p.groups.parts(); ++group) {
+    const Range rows = p.groups[group];
+    read_outputs<W>(p, dy, n, rows, outputs);
+    multiply<W>(Product<Strided>{.rows = p.pixels(rows),
+                                 .depth = p.shape.out_c,
+                                 .vectors = static_cast<int>(p.row) / W,
+                                 .c = scratch,
+                                 .c_row = p.row,
+                                 .c_vector = W,
+                                 .a = outputs,
+                                 .a_rows = {p.out_row},
+                                 .a_columns = {1},
+                                 .b = filters,
+                                 .b_step = W,
+                                 .b_vector = std::size_t(p.shape.out_c) * W});
+    add_patches<W>(p, picture, rows, scratch);
   }
   each<W>(
       count, [&](auto width, std::size_t i, auto)
@@ -225,29 +243,28 @@ NEPENTHE_INLINE void backward_data_picture(const Patches* patches, int n, T* dx,
 
 /// sums (length, out_row) of a chunk of pictures.
 template <int W, class T>
-NEPENTHE_INLINE void backward_weights_pictures(const Patches* patches, Range pictures, float* sums, const T* dy,
-                                               const T* x, float* scratch) {
+NEPENTHE_INLINE void backward_weights_pictures(const Patches* patches, const PatchPlaces* places, Range pictures,
+                                               float* sums, const T* dy, const T* x, float* strip) {
   const Patches& p = *patches;
-  float* rows = scratch + p.patches_floats();
-  const Chunks groups = p.groups();
+  float* outputs = strip + p.strip_floats();
   for (std::size_t n = pictures.begin; n < pictures.end; ++n) {
-    for (int group = 0; group < groups.parts(); ++group) {
-      const Range pixels = groups[group];
-      read_patches<W>(p, x, static_cast<int>(n), pixels, scratch);
-      read_outputs<W>(p, dy, static_cast<int>(n), pixels, rows);
-      multiply<W>({.rows = static_cast<int>(p.length),
-                   .depth = pixels.size(),
-                   .vectors = static_cast<int>(p.out_row) / W,
-                   .c = sums,
-                   .c_row = p.out_row,
-                   .c_vector = W,
-                   .a = scratch,
-                   .a_row = p.value_step(),
-                   .a_step = p.pixel_step(),
-                   .b = rows,
-                   .b_step = p.out_row,
-                   .b_vector = W,
-                   .adds = n > pictures.begin || group > 0});
+    for (int group = 0; group < p.groups.parts(); ++group) {
+      const Range rows = p.groups[group];
+      read_strip<W>(p, x, static_cast<int>(n), rows, strip);
+      read_outputs<W>(p, dy, static_cast<int>(n), rows, outputs);
+      multiply<W>(Product<Places>{.rows = static_cast<int>(p.length),
+                                  .depth = p.pixels(rows),
+                                  .vectors = static_cast<int>(p.out_row) / W,
+                                  .c = sums,
+                                  .c_row = p.out_row,
+                                  .c_vector = W,
+                                  .a = strip,
+                                  .a_rows = places->values.data(),
+                                  .a_columns = places->pixels.data(),
+                                  .b = outputs,
+                                  .b_step = p.out_row,
+                                  .b_vector = W,
+                                  .adds = n > pictures.begin || group > 0});
     }
   }
 }
@@ -296,7 +313,8 @@ template <class T>
 void patches_forward(CpuExec& exec, const Conv2dForward<T>& o) {
   const Conv2dShape& s = o.shape;
   const Patches p(exec, s);
-  const std::size_t own = p.patches_floats() + p.outputs_floats(), filters_floats = p.out_row * p.length;
+  const PatchPlaces places(p);
+  const std::size_t own = p.strip_floats() + p.outputs_floats(), filters_floats = p.out_row * p.length;
   float* filters = exec.workspace(filters_floats + p.out_row + own * std::size_t(exec.threads()));
   const Finish<T> finish = scaled(o.output_norm, s.out_c, filters + filters_floats);
   float* memory = filters + filters_floats + p.out_row;
@@ -304,7 +322,8 @@ void patches_forward(CpuExec& exec, const Conv2dForward<T>& o) {
   exec.parallel(s.n, [&](int n, int thread) {
     const auto run = [&]<template <int, class> class Write>() {
       on_isa<forward_picture<16, Write, T>, forward_picture<8, Write, T>, forward_picture<4, Write, T>>(
-          exec.isa(), &p, &finish, n, o.y, o.x, static_cast<const float*>(filters), memory + own * std::size_t(thread));
+          exec.isa(), &p, &places, &finish, n, o.y, o.x, static_cast<const float*>(filters),
+          memory + own * std::size_t(thread));
     };
     if (finish.scale != nullptr) return run.template operator()<Finished>();
     run.template operator()<Assigned>();
@@ -330,12 +349,14 @@ void patches_backward_weights(CpuExec& exec, const Conv2dShape& s, float* dw, Ac
                               const T* x) {
   const Patches p(exec, s);
   const Chunks chunks = chunks_at_most(most_partial_sums, s.n);
-  const std::size_t own = p.patches_floats() + p.outputs_floats(), sums = p.length * p.out_row;
+  const PatchPlaces places(p);
+  const std::size_t own = p.strip_floats() + p.outputs_floats(), sums = p.length * p.out_row;
   float* partial = exec.workspace(sums * std::size_t(chunks.parts()) + own * std::size_t(exec.threads()));
   float* memory = partial + sums * std::size_t(chunks.parts());
   exec.parallel(chunks.parts(), [&](int chunk, int thread) {
     on_isa<backward_weights_pictures<16, T>, backward_weights_pictures<8, T>, backward_weights_pictures<4, T>>(
-        exec.isa(), &p, chunks[chunk], partial + sums * std::size_t(chunk), dy, x, memory + own * std::size_t(thread));
+        exec.isa(), &p, &places, chunks[chunk], partial + sums * std::size_t(chunk), dy, x,
+        memory + own * std::size_t(thread));
   });
   exec.parallel(static_cast<int>(p.out_row) / exec.lanes(), [&](int vector, int) {
     on_isa<deliver<16>, deliver<8>, deliver<4>>(exec.isa(), &p, vector, chunks.parts(), accumulate == Accumulate::add,

@@ -2,40 +2,53 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "kernels/cpu/isa.h"
 
 namespace nepenthe::kernels {
 
-/// c (rows, vectors·W) [+]= a (rows, depth) · b (depth, vectors·W). Element (r, d) of a is at r·a_row + d·a_step, so
-/// that it may be read as its transpose; vector v of row d of b at d·b_step + v·b_vector, of row r of c at r·c_row +
-/// v·c_vector. Each sum runs over d in order, and is then added to what is in c, if `adds`.
+/// Where the rows or columns of a matrix begin: every `step` floats, or at given places.
+struct Strided {
+  std::size_t step;
+  NEPENTHE_INLINE std::size_t operator[](int i) const { return std::size_t(i) * step; }
+};
+using Places = const std::uint32_t*;
+
+/// c (rows, vectors·W) [+]= a (rows, depth) · b (depth, vectors·W). Element (r, d) of a is at a_rows[r] + a_columns[d],
+/// so that it may be read as its transpose, or out of a picture; vector v of row d of b at d·b_step + v·b_vector, of
+/// row r of c at r·c_row + v·c_vector. Each sum runs over d in order, and is then added to what is in c, if `adds`.
+template <class A>
 struct Product {
   int rows, depth, vectors;
   float* c;
   std::size_t c_row, c_vector;
   const float* a;
-  std::size_t a_row, a_step;
+  A a_rows, a_columns;
   const float* b;
   std::size_t b_step, b_vector;
   bool adds = false;
 };
 
 /// Rows r … r + I − 1, vectors v … v + B − 1.
-template <int W, int I, int B>
-NEPENTHE_INLINE void product_tile(const Product& p, int r, int v) {
+template <int W, int I, int B, class A>
+NEPENTHE_INLINE void product_tile(const Product<A>& p, int r, int v) {
   typedef typename Lanes<W>::type Vector;
   Vector sums[I][B] = {};
-  const float* a = p.a + std::size_t(r) * p.a_row;
+  std::size_t rows[I];
+#pragma GCC unroll 16
+  for (int i = 0; i < I; ++i) rows[i] = p.a_rows[r + i];
   const float* b = p.b + std::size_t(v) * p.b_vector;
-  const std::size_t a_row = p.a_row, a_step = p.a_step, b_step = p.b_step, b_vector = p.b_vector;
-  for (int d = 0; d < p.depth; ++d, a += a_step, b += b_step) {
+  const std::size_t b_step = p.b_step, b_vector = p.b_vector;
+  const A columns = p.a_columns;
+  for (int d = 0; d < p.depth; ++d, b += b_step) {
+    const float* a = p.a + columns[d];
     Vector right[B];
 #pragma GCC unroll 4
     for (int j = 0; j < B; ++j) right[j] = load<W>(b + std::size_t(j) * b_vector);
 #pragma GCC unroll 16
     for (int i = 0; i < I; ++i) {
-      const float left = a[std::size_t(i) * a_row];
+      const float left = a[rows[i]];
 #pragma GCC unroll 4
       for (int j = 0; j < B; ++j) sums[i][j] = multiply_add(left, right[j], sums[i][j]);
     }
@@ -51,8 +64,8 @@ NEPENTHE_INLINE void product_tile(const Product& p, int r, int v) {
   }
 }
 
-template <int W, int B>
-NEPENTHE_INLINE void product_vectors(const Product& p, int v) {
+template <int W, int B, class A>
+NEPENTHE_INLINE void product_vectors(const Product<A>& p, int v) {
   constexpr int tall = W == 16 ? 8 : 4;  // what the registers hold, with B = 2
   int r = 0;
   for (; r + tall <= p.rows; r += tall) product_tile<W, tall, B>(p, r, v);
@@ -60,8 +73,8 @@ NEPENTHE_INLINE void product_vectors(const Product& p, int v) {
   for (; r < p.rows; ++r) product_tile<W, 1, B>(p, r, v);
 }
 
-template <int W>
-NEPENTHE_INLINE void multiply(const Product& p) {
+template <int W, class A>
+NEPENTHE_INLINE void multiply(const Product<A>& p) {
   int v = 0;
   for (; v + 2 <= p.vectors; v += 2) product_vectors<W, 2>(p, v);
   if (v < p.vectors) product_vectors<W, 1>(p, v);

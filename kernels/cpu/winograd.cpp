@@ -303,18 +303,18 @@ NEPENTHE_INLINE void convolve_group(const Winograd* operation, const Finish<T>* 
   for (int point = 0; point < points; ++point) {
     fetch<W, false>(op.in, op.tiles_y, x, next, point);
     fetch<W, true>(op.out, op.tiles_y, y, rows, point);
-    multiply<W>({.rows = rows.size() * op.tiles_x,
-                 .depth = op.in.channels,
-                 .vectors = op.out.channels / W,
-                 .c = scratch.output + point * op.out_stride(),
-                 .c_row = std::size_t(op.out.channels),
-                 .c_vector = W,
-                 .a = scratch.input + point * op.in_stride(),
-                 .a_row = std::size_t(op.in.channels),
-                 .a_step = 1,
-                 .b = filters + point * op.filter_stride(),
-                 .b_step = W,
-                 .b_vector = std::size_t(op.in.channels) * W});
+    multiply<W>(Product<Strided>{.rows = rows.size() * op.tiles_x,
+                                 .depth = op.in.channels,
+                                 .vectors = op.out.channels / W,
+                                 .c = scratch.output + point * op.out_stride(),
+                                 .c_row = std::size_t(op.out.channels),
+                                 .c_vector = W,
+                                 .a = scratch.input + point * op.in_stride(),
+                                 .a_rows = {std::size_t(op.in.channels)},
+                                 .a_columns = {1},
+                                 .b = filters + point * op.filter_stride(),
+                                 .b_step = W,
+                                 .b_vector = std::size_t(op.in.channels) * W});
   }
   transform_outputs<W, Write>(op, *finish, y, rows, scratch);
 }
@@ -407,19 +407,19 @@ NEPENTHE_INLINE void sum_group(const Winograd* operation, Range rows, bool first
   for (int point = 0; point < points; ++point) {
     fetch<W, false>(op.in, op.tiles_y, x, next, point);
     fetch<W, false>(op.out, op.tiles_y, dy, next, point);
-    multiply<W>({.rows = op.in.channels,
-                 .depth = rows.size() * op.tiles_x,
-                 .vectors = op.out.channels / W,
-                 .c = sums + point * op.filter_stride(),
-                 .c_row = std::size_t(op.out.channels),
-                 .c_vector = W,
-                 .a = scratch.input + point * op.in_stride(),
-                 .a_row = 1,
-                 .a_step = std::size_t(op.in.channels),
-                 .b = scratch.output + point * op.out_stride(),
-                 .b_step = std::size_t(op.out.channels),
-                 .b_vector = W,
-                 .adds = !first});
+    multiply<W>(Product<Strided>{.rows = op.in.channels,
+                                 .depth = rows.size() * op.tiles_x,
+                                 .vectors = op.out.channels / W,
+                                 .c = sums + point * op.filter_stride(),
+                                 .c_row = std::size_t(op.out.channels),
+                                 .c_vector = W,
+                                 .a = scratch.input + point * op.in_stride(),
+                                 .a_rows = {1},
+                                 .a_columns = {std::size_t(op.in.channels)},
+                                 .b = scratch.output + point * op.out_stride(),
+                                 .b_step = std::size_t(op.out.channels),
+                                 .b_vector = W,
+                                 .adds = !first});
   }
 }
 
