@@ -25,7 +25,7 @@ kernels::Exec open_cpu(const DeviceSettings& settings) {
         fmt::format("threads {}: 1 to {}, or 0 for all, would be right", settings.threads, kernels::most_threads));
   }
   try {
-    return kernels::CpuExec(settings.threads, settings.isa);
+    return kernels::CpuExec(settings.threads, settings.isa, settings.precision);
   } catch (const std::invalid_argument& error) {
     throw UsageError(fmt::format("device cpu: {}", without_tag(error.what())));
   } catch (const std::runtime_error& error) {

@@ -23,9 +23,9 @@ inline constexpr int most_threads = 1024;
 class CpuExec {
  public:
   /// `threads` 0 takes all hardware threads. `isa` empty takes $NEPENTHE_ISA ("x86-64-v2" …) or else the best that
-  /// the processor has. Throws std::invalid_argument for threads outside [0, most_threads] and for an instruction set
-  /// that the processor lacks.
-  explicit CpuExec(int threads = 0, std::optional<Isa> isa = std::nullopt);
+  /// the processor has for this precision. Throws std::invalid_argument for threads outside [0, most_threads] and for
+  /// an instruction set that the processor lacks.
+  explicit CpuExec(int threads = 0, std::optional<Isa> isa = std::nullopt, Precision precision = Precision::fp32);
   ~CpuExec();
   CpuExec(CpuExec&&) noexcept;
   CpuExec& operator=(CpuExec&&) noexcept;

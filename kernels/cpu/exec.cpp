@@ -19,8 +19,8 @@
 namespace nepenthe::kernels {
 namespace {
 
-Isa best_isa() {
-  if (has(Isa::v4)) return Isa::v4;
+Isa best_isa(Precision precision) {
+  if (has(Isa::v4, precision)) return Isa::v4;
   return has(Isa::v3) ? Isa::v3 : Isa::v2;
 }
 
@@ -64,7 +64,7 @@ std::optional<Isa> isa_named(std::string_view text) {
   return std::nullopt;
 }
 
-bool has(Isa isa) {
+bool has(Isa isa, Precision precision) {
   switch (isa) {
     case Isa::v2:
       return __builtin_cpu_supports("ssse3") && __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt");
@@ -74,7 +74,8 @@ bool has(Isa isa) {
     case Isa::v4:
       return has(Isa::v3) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
              __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-             __builtin_cpu_supports("avx512vl");
+             __builtin_cpu_supports("avx512vl") &&
+             (precision != Precision::bf16 || __builtin_cpu_supports("avx512bf16"));
   }
   return false;
 }
@@ -94,14 +95,15 @@ const ConvAlgorithms& conv_algorithms(const CpuExec&) {
   return none;
 }
 
-CpuExec::CpuExec(int threads, std::optional<Isa> isa)
-    : threads_(threads), isa_(isa ? *isa : isa_asked_for().value_or(best_isa())) {
+CpuExec::CpuExec(int threads, std::optional<Isa> isa, Precision precision)
+    : threads_(threads), isa_(isa ? *isa : isa_asked_for().value_or(best_isa(precision))) {
   if (threads < 0 || threads > most_threads) {
     throw std::invalid_argument(fmt::format("[exec] {} threads: 1 to {}, or 0 for all", threads, most_threads));
   }
   if (threads == 0) threads_ = usable_processors();
-  if (!has(isa_)) {
-    throw std::invalid_argument(fmt::format("[exec] this processor lacks {}; it has {}", name(isa_), name(best_isa())));
+  if (!has(isa_, precision)) {
+    throw std::invalid_argument(fmt::format("[exec] this processor lacks {}{}; it has {}", name(isa_),
+                                            has(isa_) ? "'s bf16 (AVX512-BF16)" : "", name(best_isa(precision))));
   }
   team_ = std::make_unique<ThreadTeam>(threads_);
 }

@@ -26,9 +26,10 @@ using kernels::Precision;
 /// What the program is linked with: emulated CUDA, and kernels under AddressSanitizer (tests/linked_with.cpp).
 extern const bool emulated, sanitized;
 
-/// Backends with teams of 1, 2 and 3 threads, made once.
+/// Backends with teams of 1, 2 and 3 threads, made once; with an instruction set that has bf16, which some tests want.
 inline CpuExec& exec_with(int threads) {
-  static CpuExec execs[] = {CpuExec(1), CpuExec(2), CpuExec(3)};
+  static const auto with = [](int count) { return CpuExec(count, std::nullopt, Precision::bf16); };
+  static CpuExec execs[] = {with(1), with(2), with(3)};
   return execs[threads - 1];
 }
 

@@ -189,15 +189,16 @@ int Program::run(int argc, char** argv, const std::function<void()>& body) {
   return 0;
 }
 
-void Program::prefer_isa(std::optional<kernels::Isa> isa) {
-  if (isa && kernels::has(*isa) && !kernels::isa_asked_for()) device_settings_.isa = isa;
-}
+void Program::prefer_isa(std::optional<kernels::Isa> isa) { preferred_isa_ = isa; }
 
 Device& Program::device() {
   if (!device_) {
     device_settings_.precision = precision_ == "fp32"   ? Precision::fp32
                                  : precision_ == "tf32" ? Precision::tf32
                                                         : Precision::bf16;
+    if (preferred_isa_ && kernels::has(*preferred_isa_, device_settings_.precision) && !kernels::isa_asked_for()) {
+      device_settings_.isa = preferred_isa_;
+    }
     if (!conv_algorithms_file_.empty()) device_settings_.conv_algorithms = read_conv_algorithms(conv_algorithms_file_);
     device_ = std::make_unique<Device>(device_settings_);
     if (!device_->reason().empty()) {

@@ -59,6 +59,7 @@ class Program {
   std::string name_;
   CLI::App app_;
   DeviceSettings device_settings_;
+  std::optional<kernels::Isa> preferred_isa_;
   std::string precision_ = "fp32";
   std::uint64_t seed_ = 1;
   std::string json_file_, conv_algorithms_file_;
