@@ -166,9 +166,11 @@ NEPENTHE_INLINE void transform_row(const Read& read, const Planes& planes, const
   typedef typename Lanes<W>::type Vector;
   const std::size_t columns = std::size_t(tiles_x) * tile + (Rows - tile);
   const T* rows[Rows];  // null: outside
+  bool all_inside = true;
   for (int i = 0; i < Rows; ++i) {
     const int row = first_row + i;
     rows[i] = row >= 0 && row < planes.h ? pixels + planes.row_at<W>(n, block, row) : nullptr;
+    all_inside &= rows[i] != nullptr;
   }
   const auto strip = [&](int i, std::size_t column) { return scratch.strip + (std::size_t(i) * columns + column) * W; };
   const auto begin = static_cast<std::size_t>(padding), end = std::min(columns, begin + std::size_t(planes.w));
@@ -176,13 +178,22 @@ NEPENTHE_INLINE void transform_row(const Read& read, const Planes& planes, const
     std::fill(strip(i, 0), strip(i, begin), 0.0f);
     std::fill(strip(i, end), strip(i, columns), 0.0f);
   }
-  for (std::size_t column = begin; column < end; ++column) {
-    Vector d[Rows], t[6];
-    for (int i = 0; i < Rows; ++i) {
-      d[i] = rows[i] != nullptr ? read(load<W>(rows[i] + (column - begin) * W)) : Vector{};
+  const auto transform_columns = [&](auto inside) __attribute__((always_inline)) {
+    for (std::size_t column = begin; column < end; ++column) {
+      Vector d[Rows], t[6];
+#pragma GCC unroll 6
+      for (int i = 0; i < Rows; ++i) {
+        d[i] = inside || rows[i] != nullptr ? read(load<W>(rows[i] + (column - begin) * W)) : Vector{};
+      }
+      Transform(d, t);
+#pragma GCC unroll 6
+      for (int i = 0; i < reach; ++i) store<W>(strip(i, column), t[i]);
     }
-    Transform(d, t);
-    for (int i = 0; i < reach; ++i) store<W>(strip(i, column), t[i]);
+  };
+  if (all_inside) {
+    transform_columns(std::true_type());
+  } else {
+    transform_columns(std::false_type());
   }
   for (int x = 0; x < tiles_x; ++x, to += step) {
     for (int i = 0; i < reach; ++i) {
@@ -303,6 +314,7 @@ NEPENTHE_INLINE void convolve_group(const Winograd* operation, const Finish<T>* 
   for (int point = 0; point < points; ++point) {
     fetch<W, false>(op.in, op.tiles_y, x, next, point);
     fetch<W, true>(op.out, op.tiles_y, y, rows, point);
+    if (finish->residual != nullptr) fetch<W, false>(op.out, op.tiles_y, finish->residual, rows, point);
     multiply<W>(Product<Strided>{.rows = rows.size() * op.tiles_x,
                                  .depth = op.in.channels,
                                  .vectors = op.out.channels / W,
