@@ -278,7 +278,7 @@ struct Cases {
                    kernels::sgd_step(exec, {.segments = {&all, 1},
                                             .w = w,
                                             .v = v,
-                                            .grad = gradient,
+                                            .grad = {gradient},
                                             .control = control,
                                             .settings = cases::network_sgd});
                  };
@@ -295,7 +295,7 @@ struct Cases {
                                        .w = w,
                                        .m = m,
                                        .v = v,
-                                       .grad = gradient,
+                                       .grad = {gradient},
                                        .control = control,
                                        .settings = cases::network_adam});
            };
