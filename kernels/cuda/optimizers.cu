@@ -62,6 +62,7 @@ __device__ void each_element(const Segments& segments, const StepControl* contro
   }
 }
 
+/// Behind all other loads: it waits for one, which says where from.
 template <int Width>
 __device__ Floats<Width> load_gradient(const Gradients& grad, std::size_t at) {
   if (grad.narrow != nullptr && grad.is_narrow[at / Gradients::stretch] != 0) return load<Width>(grad.narrow + at);
@@ -83,12 +84,12 @@ __global__ void __launch_bounds__(threads)
   const float take = 1.0f - settings.dampening;
   each_element<Masked>(segments, control, mask, [&]<int Width>(std::size_t at, float lr, const auto& chosen) {
     Floats<Width> weight = load<Width>(w + at);
-    const Floats<Width> gradient = load_gradient<Width>(grad, at);
     Floats<Width> velocity{};
     if constexpr (Momentum) {
       // The first step must not use it: it may be anything, NaN too.
       if (Masked || !first) velocity = load<Width>(v + at);
     }
+    const Floats<Width> gradient = load_gradient<Width>(grad, at);
 #pragma unroll
     for (int i = 0; i < Width; ++i) {
       if (!chosen[i]) continue;
