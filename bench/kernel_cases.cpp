@@ -263,43 +263,64 @@ struct Cases {
                }});
   }
 
+  /// As filters have them.
+  kernels::Gradients gradients(Operands& memory) const {
+    if constexpr (std::is_same_v<T, bf16>) {
+      const std::vector<std::uint8_t> all(parameters / kernels::Gradients::stretch + 1, 1);
+      const bf16* narrow = memory.take<bf16>(parameters);
+      return {.wide = nullptr, .narrow = narrow, .is_narrow = memory.take(all)};
+    } else {
+      return {.wide = memory.take<float>(parameters)};
+    }
+  }
+  bf16* rounded_weights(Operands& memory) const {
+    return std::is_same_v<T, bf16> ? memory.take<bf16>(parameters) : nullptr;
+  }
+
   void optimizers() {
     const std::vector<StepControl> begun{{.learning_rates = {1e-3f, 1e-3f}, .steps = 2}};
     const std::string size = fmt::format("{}", parameters);
+    const std::size_t of_type = std::is_same_v<T, bf16> ? 2 * sizeof(bf16) : sizeof(float);  // gradient, rounded weight
     bench.run({.op = "sgd_step, momentum",
                .shape = size,
-               .bytes = number(parameters * 4 * 5),
+               .bytes = number(parameters * (4 * 4 + of_type)),
                .bind = [=, this](Operands& memory) {
                  float *w = memory.take<float>(parameters), *v = memory.take<float>(parameters);
-                 const float* gradient = memory.take<float>(parameters);
+                 bf16* rounded = rounded_weights(memory);
+                 const kernels::Gradients gradient = gradients(memory);
                  const StepControl* control = memory.take(begun);
                  return [=, this] {
                    const kernels::Segment all{0, parameters};
                    kernels::sgd_step(exec, {.segments = {&all, 1},
                                             .w = w,
+                                            .rounded = rounded,
                                             .v = v,
                                             .grad = gradient,
                                             .control = control,
                                             .settings = cases::network_sgd});
                  };
                }});
-    bench.run(
-        {.op = "adam_step", .shape = size, .bytes = number(parameters * 4 * 7), .bind = [=, this](Operands& memory) {
-           float *w = memory.take<float>(parameters), *m = memory.take<float>(parameters);
-           float* v = memory.take(std::vector<float>(parameters, 1.0f));
-           const float* gradient = memory.take<float>(parameters);
-           const StepControl* control = memory.take(begun);
-           return [=, this] {
-             const kernels::Segment all{0, parameters};
-             kernels::adam_step(exec, {.segments = {&all, 1},
-                                       .w = w,
-                                       .m = m,
-                                       .v = v,
-                                       .grad = gradient,
-                                       .control = control,
-                                       .settings = cases::network_adam});
-           };
-         }});
+    bench.run({.op = "adam_step",
+               .shape = size,
+               .bytes = number(parameters * (4 * 6 + of_type)),
+               .bind = [=, this](Operands& memory) {
+                 float *w = memory.take<float>(parameters), *m = memory.take<float>(parameters);
+                 float* v = memory.take(std::vector<float>(parameters, 1.0f));
+                 bf16* rounded = rounded_weights(memory);
+                 const kernels::Gradients gradient = gradients(memory);
+                 const StepControl* control = memory.take(begun);
+                 return [=, this] {
+                   const kernels::Segment all{0, parameters};
+                   kernels::adam_step(exec, {.segments = {&all, 1},
+                                             .w = w,
+                                             .rounded = rounded,
+                                             .m = m,
+                                             .v = v,
+                                             .grad = gradient,
+                                             .control = control,
+                                             .settings = cases::network_adam});
+                 };
+               }});
   }
 
   void elementwise(const ImageShape& image) {
@@ -309,21 +330,6 @@ struct Cases {
            T *y = memory.take<T>(values), *x = memory.take<T>(values);
            return [=, this] { kernels::add(exec, values, y, x); };
          }});
-  }
-
-  void casts() {
-    const std::string size = fmt::format("{}", parameters);
-    const double bytes = number(parameters * 6);
-    bench.run({.op = "cast fp32 to bf16", .shape = size, .bytes = bytes, .bind = [=, this](Operands& memory) {
-                 bf16* y = memory.take<bf16>(parameters);
-                 const float* x = memory.take<float>(parameters);
-                 return [=, this] { kernels::cast(exec, parameters, y, x); };
-               }});
-    bench.run({.op = "cast bf16 to fp32", .shape = size, .bytes = bytes, .bind = [=, this](Operands& memory) {
-                 float* y = memory.take<float>(parameters);
-                 const bf16* x = memory.take<bf16>(parameters);
-                 return [=, this] { kernels::cast(exec, parameters, y, Accumulate::assign, x); };
-               }});
   }
 
   void conv2d(const kernels::Conv2dShape& shape, bool with_data_gradient) {
@@ -358,16 +364,20 @@ struct Cases {
     }
     bench.run({.op = "conv2d backward weights",
                .shape = size,
-               .bytes = activations + number(w_size * sizeof(float)),
+               .bytes = activations + number(w_size * element),
                .operations = operations,
                .products = products,
                .bind = [=, this](Operands& memory) {
-                 float* dw = memory.take<float>(w_size);
+                 T* dw = memory.take<T>(w_size);
                  const T *dy = memory.take<T>(y_size), *x = memory.take<T>(x_size);
-                 return [=, this] {
-                   kernels::conv2d_backward_weights<T>(
-                       exec, {.shape = shape, .dw = dw, .accumulate = Accumulate::assign, .dy = dy, .x = x});
-                 };
+                 kernels::Conv2dBackwardWeights<T> operands{
+                     .shape = shape, .dw = nullptr, .accumulate = Accumulate::assign, .dy = dy, .x = x};
+                 if constexpr (std::is_same_v<T, bf16>) {
+                   operands.narrow_dw = dw;
+                 } else {
+                   operands.dw = dw;
+                 }
+                 return [=, this] { kernels::conv2d_backward_weights(exec, operands); };
                }});
   }
 
@@ -425,7 +435,6 @@ void run_kernels(KernelBench& bench, int batch) {
   for (const kernels::LinearShape& shape : cases::of_network(cases::linear, batch)) run.linear(shape);
   for (const kernels::LogitsShape& shape : cases::of_network(cases::logits, batch)) run.losses(shape);
   run.optimizers();
-  run.casts();
 }
 
 template void run_kernels<float>(KernelBench&, int);

@@ -30,7 +30,6 @@ Tensor features_of(ModelState& model, const ImageSet& images, const std::int32_t
   const DeviceArray<kernels::StepControl> control(device, start);
   const SampleSet::Batch batch = images.gather(order, control.data(), feature_batch, std::nullopt);
   Pass pass{.device = device};
-  model.begin_pass();
   return model.features(pass, make_variable(batch.inputs, false))->value;
 }
 

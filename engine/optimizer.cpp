@@ -40,8 +40,9 @@ void Optimizer::step(const kernels::StepControl* control) {
         if (recipe_.optimizer == OptimizerKind::sgd) {
           kernels::sgd_step(exec, {.segments = segments,
                                    .w = parameters_.values(),
+                                   .rounded = parameters_.rounded_values(),
                                    .v = moments_[0].data(),
-                                   .grad = parameters_.gradients(),
+                                   .grad = parameters_.written_gradients(),
                                    .mask = mask_,
                                    .control = control,
                                    .settings = {.momentum = static_cast<float>(recipe_.momentum),
@@ -51,9 +52,10 @@ void Optimizer::step(const kernels::StepControl* control) {
         } else {
           kernels::adam_step(exec, {.segments = segments,
                                     .w = parameters_.values(),
+                                    .rounded = parameters_.rounded_values(),
                                     .m = moments_[0].data(),
                                     .v = moments_[1].data(),
-                                    .grad = parameters_.gradients(),
+                                    .grad = parameters_.written_gradients(),
                                     .mask = mask_,
                                     .control = control,
                                     .settings = {.weight_decay = static_cast<float>(recipe_.weight_decay)}});

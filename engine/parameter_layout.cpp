@@ -14,7 +14,6 @@ int ParameterLayout::add(std::string name, Role role, std::vector<std::int64_t> 
   if (group == ParameterGroup::backbone && !specs_.empty() && specs_.back().group == ParameterGroup::head) {
     throw std::logic_error("[parameter_layout] " + name + ": the backbone comes before the head");
   }
-  constexpr std::size_t alignment = 16;
   const auto size = static_cast<std::size_t>(
       std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<std::int64_t>()));
   std::size_t& end = is_statistic(role) ? statistic_floats_ : parameter_floats_;

@@ -29,9 +29,11 @@ struct ParameterSpec {
   std::size_t size;
 };
 
-/// Each tensor starts at a multiple of 16 floats; what lies between stays zero.
+/// Each tensor starts at a multiple of `alignment` floats; what lies between stays zero.
 class ParameterLayout {
  public:
+  static constexpr std::size_t alignment = 16;
+
   /// Adds a tensor and returns its index in specs(). The backbone comes before the head; throws std::logic_error where
   /// it does not.
   int add(std::string name, Role role, std::vector<std::int64_t> shape, std::int64_t fan_in = 0,

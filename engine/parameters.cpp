@@ -12,6 +12,7 @@
 #include "engine/base/error.h"
 #include "engine/base/file.h"
 #include "engine/profile.h"
+#include "kernels/conv2d.h"
 #include "kernels/elementwise.h"
 
 namespace nepenthe {
@@ -118,30 +119,71 @@ Parameters::Parameters(Device& device, ParameterLayout layout)
       gradients_(device, std::vector<float>(layout_.parameter_floats())),
       statistics_(device, std::vector<float>(layout_.statistic_floats())),
       rounded_(device.activation_type() == ElementType::bf16
-                   ? DeviceArray<kernels::bf16>(device, layout_.parameter_floats())
+                   ? DeviceArray<kernels::bf16>(device, std::vector<kernels::bf16>(layout_.parameter_floats()))
                    : DeviceArray<kernels::bf16>()),
-      gradient_written_(layout_.specs().size()) {}
+      gradient_written_(layout_.specs().size()) {
+  using kernels::bf16, kernels::Gradients;
+  static_assert(ParameterLayout::alignment % Gradients::stretch == 0);
+  const bool narrow = std::visit([](auto& exec) { return kernels::writes_narrow_gradients(exec); }, device.exec());
+  if (!narrow || device.activation_type() != ElementType::bf16) return;
+  narrow_gradients_ = DeviceArray<bf16>(device, std::vector<bf16>(layout_.parameter_floats()));
+  std::vector<std::uint8_t> is_narrow(layout_.parameter_floats() / Gradients::stretch);
+  for (const ParameterSpec& spec : layout_.specs()) {
+    if (spec.role != Role::conv_weight) continue;
+    for (std::size_t i = 0; i < spec.size; i += Gradients::stretch) {
+      is_narrow[(spec.offset + i) / Gradients::stretch] = 1;
+    }
+  }
+  is_narrow_ = DeviceArray<std::uint8_t>(device, is_narrow);
+}
 
 float* Parameters::value(int index) const {
   const ParameterSpec& spec = layout_.specs()[index];
   return (is_statistic(spec.role) ? statistics() : values()) + spec.offset;
 }
 
-ParameterGradient Parameters::gradient(int index) {
-  using kernels::Accumulate;
-  const Accumulate accumulate = gradient_written_[index] ? Accumulate::add : Accumulate::assign;
-  gradient_written_[index] = true;
-  return {gradients() + layout_.specs()[index].offset, accumulate};
+void Parameters::values_changed() {
+  if (rounded_.size() == 0) return;
+  std::visit([&](auto& exec) { kernels::cast(exec, values_.size(), rounded_.data(), values()); }, device_->exec());
 }
 
-void Parameters::begin_pass() {
+void Parameters::begin_step() {
   gradient_written_.assign(gradient_written_.size(), false);
-  device_->run([&](auto& exec, auto element) {
-    if constexpr (std::is_same_v<decltype(element), kernels::bf16>) {
-      const ProfiledRange range(*device_, "cast_filters");
-      kernels::cast(exec, values_.size(), rounded_.data(), values());
-    }
-  });
+  filters_are_narrow_ = narrow_gradients_.size() != 0;
+}
+
+ParameterGradient Parameters::gradient(int index) {
+  using kernels::Accumulate;
+  const ParameterSpec& spec = layout_.specs()[index];
+  const bool filters = spec.role == Role::conv_weight, written = gradient_written_[index];
+  if (filters && written) widen_gradients();
+  gradient_written_[index] = true;
+  return {.data = gradients_.data() + spec.offset,
+          .narrow = filters && filters_are_narrow_ ? narrow_gradients_.data() + spec.offset : nullptr,
+          .accumulate = written ? Accumulate::add : Accumulate::assign};
+}
+
+void Parameters::widen_gradients() {
+  if (!filters_are_narrow_) return;
+  filters_are_narrow_ = false;
+  auto& exec = std::get<kernels::CudaExec>(device_->exec());  // no other backend writes them so
+  const ProfiledRange range(*device_, "widen_gradients");
+  for (std::size_t i = 0; i < layout_.specs().size(); ++i) {
+    const ParameterSpec& spec = layout_.specs()[i];
+    if (spec.role != Role::conv_weight || !gradient_written_[i]) continue;
+    kernels::cast(exec, spec.size, gradients_.data() + spec.offset, kernels::Accumulate::assign,
+                  narrow_gradients_.data() + spec.offset);
+  }
+}
+
+float* Parameters::gradients() {
+  widen_gradients();
+  return gradients_.data();
+}
+
+kernels::Gradients Parameters::written_gradients() const {
+  if (!filters_are_narrow_) return {.wide = gradients_.data()};
+  return {.wide = gradients_.data(), .narrow = narrow_gradients_.data(), .is_narrow = is_narrow_.data()};
 }
 
 void Parameters::initialize(const RandomStream& stream) {
@@ -156,6 +198,7 @@ void Parameters::initialize(const RandomStream& stream) {
   }
   device_->upload(this->values(), values.data(), values.size());
   device_->upload(this->statistics(), statistics.data(), statistics.size());
+  values_changed();
 }
 
 StateDict Parameters::state_dict() const {
@@ -183,6 +226,7 @@ void Parameters::load_state_dict(const StateDict& state) {
   }
   device_->upload(this->values(), values.data(), values.size());
   device_->upload(this->statistics(), statistics.data(), statistics.size());
+  values_changed();
 }
 
 }  // namespace nepenthe

@@ -9,6 +9,7 @@
 #include "engine/device.h"
 #include "engine/formats/host_tensor.h"
 #include "engine/parameter_layout.h"
+#include "kernels/optimizers.h"
 #include "kernels/shapes.h"
 
 namespace nepenthe {
@@ -16,6 +17,7 @@ namespace nepenthe {
 /// Where an op's backward writes the gradient of a parameter, and whether one is already there to add to.
 struct ParameterGradient {
   float* data;
+  kernels::bf16* narrow;  // not null, of filters alone: written instead of `data`
   kernels::Accumulate accumulate;
 };
 
@@ -32,19 +34,27 @@ class Parameters {
 
   const ParameterLayout& layout() const { return layout_; }
   Device& device() const { return *device_; }
+  /// Who changes values says so by values_changed(), but for an optimiser, which writes rounded_values() too.
   float* values() const { return values_.data(); }
-  float* gradients() const { return gradients_.data(); }
   float* statistics() const { return statistics_.data(); }
+  /// All values rounded to bf16, as convolutions read their filters; null where those read fp32.
+  kernels::bf16* rounded_values() const { return rounded_.data(); }
+  void values_changed();
 
   /// The tensor with this index of specs(), of the parameters or the statistics.
   float* value(int index) const;
-  /// The same parameter as convolutions read it, T being the activations' type: bf16 is a rounded copy.
+  /// The same parameter as convolutions read it, T being the activations' type: bf16 is the rounded copy.
   template <class T>
   const T* filters(int index) const;
-  /// Its gradient, for one writer of this step: the first assigns, later ones add.
+  /// Before a step: forgets which gradients are written.
+  void begin_step();
+  /// A parameter's gradient, for one writer of this step: the first assigns, later ones add. What a convolution assigns
+  /// may be bf16; the second writer of such a gradient has all of them widened, and those after it add in fp32.
   ParameterGradient gradient(int index);
-  /// Before a forward pass: makes the rounded copy anew, where there is one, and forgets which gradients are written.
-  void begin_pass();
+  /// All gradients in fp32, for readers; what is bf16 is widened first.
+  float* gradients();
+  /// All gradients as they were written, for an optimiser.
+  kernels::Gradients written_gradients() const;
 
   /// Kaiming normal (fan out) for convolutions, PyTorch's uniform for linear layers, 1 and 0 for norms and their
   /// statistics; each number drawn by its own index.
@@ -57,11 +67,16 @@ class Parameters {
   void load_state_dict(const StateDict& state);
 
  private:
+  void widen_gradients();
+
   Device* device_;
   ParameterLayout layout_;
   DeviceArray<float> values_, gradients_, statistics_;
-  DeviceArray<kernels::bf16> rounded_;  // of values_, with --precision bf16
-  std::vector<bool> gradient_written_;  // in this step, by index
+  DeviceArray<kernels::bf16> rounded_;           // of values_, with --precision bf16
+  DeviceArray<kernels::bf16> narrow_gradients_;  // of filters, where convolutions write them in bf16
+  DeviceArray<std::uint8_t> is_narrow_;          // of each Gradients::stretch: filters
+  bool filters_are_narrow_ = false;              // gradients of filters are in narrow_gradients_, if anywhere
+  std::vector<bool> gradient_written_;           // in this step, by index
 };
 
 template <class T>

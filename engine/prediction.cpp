@@ -22,7 +22,6 @@ void predict_step(ModelState& model, const SampleSet& set, const std::int32_t* o
   Device& device = model.device();
   Pass pass{.device = device};
   const SampleSet::Batch batch = set.gather(order, control, count, std::nullopt);
-  model.begin_pass();
   const Variable logits = set.forward(pass, model, make_variable(batch.inputs, false));
   const ops::SampleScores scores = ops::softmax_cross_entropy(pass, logits, batch.labels.data());
   std::visit(

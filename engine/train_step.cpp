@@ -56,7 +56,7 @@ void TrainStep::restart() {
 }
 
 void TrainStep::issue(const std::vector<int>& counts) {
-  model_.begin_pass();
+  model_.begin_step();
   for (std::size_t draw = 0; draw < counts.size(); ++draw) pass_over(draw, counts[draw]);
   optimizer_.step(controls_.data());
 }
@@ -75,7 +75,6 @@ void TrainStep::pass_over(std::size_t draw, int count) {
       ops::softmax_cross_entropy(pass, logits, batch.labels.data(), what.losses.cross_entropy);
   if (what.losses.distillation != 0) {
     Pass teaching{.device = device};
-    what.losses.teacher->begin_pass();
     const Variable taught = what.samples->forward(teaching, *what.losses.teacher, inputs);
     ops::distillation(pass, logits, taught->value, what.losses.temperature, what.losses.distillation);
   }

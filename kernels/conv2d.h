@@ -8,6 +8,7 @@
 // that may be used, or a recorded one cannot be had.
 #pragma once
 
+#include "kernels/bf16.h"
 #include "kernels/exec_fwd.h"
 #include "kernels/shapes.h"
 
@@ -73,11 +74,18 @@ void conv2d_backward_data(CpuExec& exec, const Conv2dBackwardData<T>& operands);
 template <class T>
 void conv2d_backward_data(CudaExec& exec, const Conv2dBackwardData<T>& operands);
 
-/// On the CPU partial sums over fixed chunks of the batch are added in chunk order.
+/// Whether convolutions of bf16 operands take a narrow_dw (below), since the library writes the type that it reads. It
+/// is assigned: with Accumulate::add they throw std::invalid_argument, as those of float operands do.
+inline bool writes_narrow_gradients(const CpuExec&) { return false; }
+inline bool writes_narrow_gradients(const CudaExec&) { return true; }
+
+/// On the CPU partial sums over fixed chunks of the batch are added in chunk order. On CUDA what bf16 operands give is
+/// rounded to bf16 before it is assigned or added.
 template <class T>
 struct Conv2dBackwardWeights {
   Conv2dShape shape;
-  float* dw;  // (K, R, S, C); fp32 for both types: it goes to the master weights
+  float* dw;                  // (K, R, S, C); fp32 for both types: it goes to the master weights
+  bf16* narrow_dw = nullptr;  // (K, R, S, C); if not null assigned instead of dw
   Accumulate accumulate;
   const T* dy;  // (N, H', W', K)
   const T* x;   // (N, H, W, C)

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/bf16.h"
 #include "kernels/exec_fwd.h"
 #include "kernels/step_control.h"
 
@@ -18,6 +19,15 @@ namespace nepenthe::kernels {
 /// disjoint and at most StepControl::parameter_groups.
 struct Segment {
   std::size_t begin, end;
+};
+
+/// The gradient of each element: fp32, or where `is_narrow` says so bf16, which is the same number in fp32.
+struct Gradients {
+  static constexpr std::size_t stretch = 16;
+
+  const float* wide;
+  const bf16* narrow = nullptr;             // null: all are in `wide`; on CUDA alone
+  const std::uint8_t* is_narrow = nullptr;  // of each stretch of elements: 0 where theirs are in `wide`
 };
 
 struct SgdSettings {
@@ -33,8 +43,9 @@ struct SgdSettings {
 struct SgdStep {
   std::span<const Segment> segments;
   float* w;
+  bf16* rounded = nullptr;  // not null: w rounded to nearest, kept true
   float* v;
-  const float* grad;
+  Gradients grad;
   const std::uint8_t* mask;  // of each element of w, aligned to 4 bytes; null: all are stepped
   const StepControl* control;
   SgdSettings settings;
@@ -54,8 +65,9 @@ struct AdamSettings {
 struct AdamStep {
   std::span<const Segment> segments;
   float* w;
-  float *m, *v;  // the moments
-  const float* grad;
+  bf16* rounded = nullptr;  // as above
+  float *m, *v;             // the moments
+  Gradients grad;
   const std::uint8_t* mask;  // as above
   const StepControl* control;
   AdamSettings settings;

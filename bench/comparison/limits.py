@@ -143,7 +143,6 @@ def op_works(net, batch, mode, precision):
         "global_avg_pool_forward": Work(0, batch * (element * net.last + 4 * net.features)),
         "linear_forward": Work(linear, fc_bytes),
         "softmax_cross_entropy_forward": Work(0, 4 * batch * net.classes),
-        "cast_filters": Work(0, 6 * weights),
     }
     if net.pool:
         works["max_pool_forward"] = Work(0, element * batch * sum(net.pool))
@@ -159,7 +158,7 @@ def op_works(net, batch, mode, precision):
         "global_avg_pool_backward": Work(0, batch * (element * net.last + 4 * net.features)),
         "linear_backward": Work(2 * linear, 2 * fc_bytes),
         "softmax_cross_entropy_backward": Work(0, 8 * batch * net.classes),
-        "optimizer_step": Work(0, 4 * 5 * net.parameters),
+        "optimizer_step": Work(0, (4 * 5 + (2 if precision == "bf16" else 0)) * net.parameters),  # and a rounded copy
     }
     if net.pool:
         works["max_pool_backward"] = Work(0, element * batch * sum(net.pool))

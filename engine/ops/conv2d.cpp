@@ -36,8 +36,12 @@ Variable conv2d(Pass& pass, const Variable& x, Parameters& parameters, const Con
         const ParameterGradient dw = parameters.gradient(weight);
         {
           const ProfiledRange range(device, "conv2d_backward_weights");
-          kernels::conv2d_backward_weights<T>(
-              exec, {.shape = shape, .dw = dw.data, .accumulate = dw.accumulate, .dy = dy, .x = x->value.as<T>()});
+          kernels::conv2d_backward_weights<T>(exec, {.shape = shape,
+                                                     .dw = dw.data,
+                                                     .narrow_dw = dw.narrow,
+                                                     .accumulate = dw.accumulate,
+                                                     .dy = dy,
+                                                     .x = x->value.as<T>()});
         }
         if (!x->needs_grad) return;
         const ProfiledRange range(device, "conv2d_backward_data");

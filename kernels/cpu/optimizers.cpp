@@ -1,6 +1,7 @@
 #include "kernels/optimizers.h"
 
 #include <cmath>
+#include <stdexcept>
 #include <type_traits>
 
 #include "kernels/cpu/chunks.h"
@@ -11,10 +12,12 @@ namespace nepenthe::kernels {
 namespace {
 
 /// Calls body(range, lr) for parts of the segments, on the team.
-template <class Body>
-void each_part(CpuExec& exec, std::span<const Segment> segments, const StepControl& control, Body&& body) {
+template <class Step, class Body>
+void each_part(CpuExec& exec, const Step& o, Body&& body) {
+  const std::span<const Segment> segments = o.segments;
   check(segments);
-  if (control.diverged_at != 0) return;
+  if (o.grad.narrow != nullptr) throw std::invalid_argument("[optimizers] on the CPU gradients are in fp32");
+  if (o.control->diverged_at != 0) return;
   const auto parts_of = [](const Segment& segment) { return parts_of_array(segment.end - segment.begin); };
   int parts = 0;
   for (const Segment& segment : segments) parts += parts_of(segment).parts();
@@ -24,7 +27,7 @@ void each_part(CpuExec& exec, std::span<const Segment> segments, const StepContr
       const Chunks chunks = parts_of(segment);
       if (part < chunks.parts()) {
         const Range range = chunks[part];
-        return body(Range{segment.begin + range.begin, segment.begin + range.end}, control.learning_rates[i]);
+        return body(Range{segment.begin + range.begin, segment.begin + range.end}, o.control->learning_rates[i]);
       }
       part -= chunks.parts();
     }
@@ -60,12 +63,21 @@ NEPENTHE_INLINE void store_stepped(float* memory, const std::uint8_t* mask, cons
   }
 }
 
+/// Of a weight with index i, and its rounding where there is one.
+template <int W, bool Masked>
+NEPENTHE_INLINE void store_weight(float* w, bf16* rounded, std::size_t i, const std::uint8_t* mask,
+                                  const typename Lanes<W>::type& stepped) {
+  store_stepped<W, Masked>(w + i, mask, stepped);
+  if (rounded != nullptr) store<W>(rounded + i, load<W>(w + i));
+}
+
 template <int W, bool Momentum, bool Nesterov, bool Masked>
 NEPENTHE_INLINE void sgd_range(const SgdStep* o, Range range, float lr) {
   const SgdSettings& s = o->settings;
   float* w = o->w + range.begin;
+  bf16* rounded = o->rounded != nullptr ? o->rounded + range.begin : nullptr;
   float* v = o->v + range.begin;
-  const float* grad = o->grad + range.begin;
+  const float* grad = o->grad.wide + range.begin;
   const std::uint8_t* mask = Masked ? o->mask + range.begin : nullptr;
   const bool first = o->control->steps == 1;
   const float take = 1.0f - s.dampening;
@@ -80,7 +92,7 @@ NEPENTHE_INLINE void sgd_range(const SgdStep* o, Range range, float lr) {
           store_stepped<width, Masked>(v + i, chosen_here, velocity);
           step = Nesterov ? step + s.momentum * velocity : velocity;
         }
-        store_stepped<width, Masked>(w + i, chosen_here, weight - lr * step);
+        store_weight<width, Masked>(w, rounded, i, chosen_here, weight - lr * step);
       });
 }
 
@@ -103,9 +115,10 @@ NEPENTHE_INLINE void adam_range(const AdamArguments* arguments, Range range, flo
   const AdamStep& o = *arguments->operands;
   const AdamSettings& s = o.settings;
   float* w = o.w + range.begin;
+  bf16* rounded = o.rounded != nullptr ? o.rounded + range.begin : nullptr;
   float* m = o.m + range.begin;
   float* v = o.v + range.begin;
-  const float* grad = o.grad + range.begin;
+  const float* grad = o.grad.wide + range.begin;
   const std::uint8_t* mask = Masked ? o.mask + range.begin : nullptr;
   const auto step_size = static_cast<float>(lr / arguments->correction1);
   const auto root_factor = static_cast<float>(1 / arguments->correction2_root);
@@ -120,7 +133,7 @@ NEPENTHE_INLINE void adam_range(const AdamArguments* arguments, Range range, flo
         store_stepped<width, Masked>(m + i, chosen_here, first_moment);
         store_stepped<width, Masked>(v + i, chosen_here, second_moment);
         const auto denominator = square_root(second_moment) * root_factor + s.eps;
-        store_stepped<width, Masked>(w + i, chosen_here, weight - step_size * (first_moment / denominator));
+        store_weight<width, Masked>(w, rounded, i, chosen_here, weight - step_size * (first_moment / denominator));
       });
 }
 
@@ -136,7 +149,7 @@ void with_mask(const std::uint8_t* mask, Run&& run) {
 void sgd_step(CpuExec& exec, const SgdStep& o) {
   const SgdSettings& s = o.settings;
   with_mask(o.mask, [&]<bool Masked>() {
-    each_part(exec, o.segments, *o.control, [&](Range range, float lr) {
+    each_part(exec, o, [&](Range range, float lr) {
       if (s.momentum == 0) {
         on_isa<sgd_range<16, false, false, Masked>, sgd_range<8, false, false, Masked>,
                sgd_range<4, false, false, Masked>>(exec.isa(), &o, range, lr);
@@ -157,7 +170,7 @@ void adam_step(CpuExec& exec, const AdamStep& o) {
                                 .correction1 = 1 - std::pow(double{o.settings.beta1}, step),
                                 .correction2_root = std::sqrt(1 - std::pow(double{o.settings.beta2}, step))};
   with_mask(o.mask, [&]<bool Masked>() {
-    each_part(exec, o.segments, *o.control, [&](Range range, float lr) {
+    each_part(exec, o, [&](Range range, float lr) {
       on_isa<adam_range<16, Masked>, adam_range<8, Masked>, adam_range<4, Masked>>(exec.isa(), &arguments, range, lr);
     });
   });

@@ -1,5 +1,6 @@
 #include "kernels/conv2d.h"
 
+#include <stdexcept>
 #include <type_traits>
 
 #include "kernels/bf16.h"
@@ -35,8 +36,13 @@ void conv2d_backward_data(CudaExec& exec, const Conv2dBackwardData<T>& o) {
 
 template <class T>
 void conv2d_backward_weights(CudaExec& exec, const Conv2dBackwardWeights<T>& o) {
-  const auto problem = problem_for<T>(exec, ConvOperation::backward_weights, o.shape, o.accumulate);
-  exec.context().convolutions->run(exec, problem, o.dw, o.dy, o.x);
+  auto problem = problem_for<T>(exec, ConvOperation::backward_weights, o.shape, o.accumulate);
+  if (o.narrow_dw == nullptr) return exec.context().convolutions->run(exec, problem, o.dw, o.dy, o.x);
+  if (std::is_same_v<T, float> || o.accumulate == Accumulate::add) {
+    throw std::invalid_argument("[conv2d] a gradient in bf16 is assigned, and of bf16 operands alone");
+  }
+  problem.narrow = true;
+  exec.context().convolutions->run(exec, problem, o.narrow_dw, o.dy, o.x);
 }
 
 void plan_as_for_batch(CudaExec& exec, int full) { exec.context().convolutions->plan_as_for_batch(full); }

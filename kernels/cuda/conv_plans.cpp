@@ -74,9 +74,10 @@ const Names& names(ConvOperation operation) {
 
 /// In order of preference.
 std::vector<ConvRoute> routes(const ConvProblem& problem) {
-  std::vector<ConvRoute> all{{problem.result_type(), true}};
-  if (problem.accumulate == Accumulate::add) all.push_back({problem.result_type(), false});
-  if (problem.operand_type() != problem.result_type()) all.push_back({problem.operand_type(), false});
+  std::vector<ConvRoute> all;
+  const bool same_type = problem.operand_type() == problem.result_type(), adds = problem.accumulate == Accumulate::add;
+  if (same_type) all.push_back({.in_place = true});
+  if (!same_type || adds) all.push_back({.in_place = false});
   return all;
 }
 
@@ -85,9 +86,9 @@ std::string key(const ConvProblem& problem, const ConvRoute& route) {
   return fmt::format("{} {} n{} h{} w{} c{} k{} r{} s{} p{}{}{}", names(problem.operation).text,
                      name(problem.precision), s.n, s.h, s.w, s.c, s.out_c, s.kernel, s.stride, s.padding,
                      problem.accumulate == Accumulate::add ? " add" : "",
-                     route.in_place                         ? ""
-                     : route.written == CUDNN_DATA_BFLOAT16 ? " via bf16"
-                                                            : " via fp32");
+                     route.in_place && !problem.narrow               ? ""  // narrow: the engine is that of the cast
+                     : problem.operand_type() == CUDNN_DATA_BFLOAT16 ? " via bf16"
+                                                                     : " via fp32");
 }
 
 std::string library(CudaExec& exec) {
@@ -165,7 +166,7 @@ cudnnDataType_t ConvProblem::operand_type() const {
 }
 
 cudnnDataType_t ConvProblem::result_type() const {
-  return operation == ConvOperation::backward_weights ? CUDNN_DATA_FLOAT : operand_type();
+  return operation == ConvOperation::backward_weights && !narrow ? CUDNN_DATA_FLOAT : operand_type();
 }
 
 std::size_t ConvProblem::result_size() const {
@@ -253,12 +254,11 @@ ConvPlans::Plan ConvPlans::make(CudaExec& exec, const ConvProblem& problem, cons
   return measures_ ? fastest(exec, problem, std::move(plans), operands) : std::move(plans.front());
 }
 
-/// Plans of cuDNN's suggestions that may be used, best first: one, or where all are measured all by which cuDNN writes
-/// the same type. `reason` says why the last of the others is not among them.
+/// Plans of cuDNN's suggestions that may be used, best first: one, or all where they are measured. `reason` says why
+/// the last of the others is not among them.
 std::vector<ConvPlans::Plan> ConvPlans::suggested(const ConvProblem& problem, std::string& reason) const {
   std::vector<Plan> plans;
   for (const ConvRoute& route : routes(problem)) {
-    if (!plans.empty() && plans.front().route.written != route.written) break;
     try {
       const auto graph_of_route = graph(problem, route);
       for (const ConvAlgorithm& engine : candidates(*graph_of_route)) {
@@ -279,10 +279,10 @@ std::vector<ConvPlans::Plan> ConvPlans::suggested(const ConvProblem& problem, st
 std::shared_ptr<const ConvPlans::Graph> ConvPlans::graph(const ConvProblem& problem, const ConvRoute& route) const {
   const Conv2dShape& s = problem.shape;
   const Names& called = names(problem.operation);
-  const auto type = [&](char id) { return id == called.result ? route.written : problem.operand_type(); };
-  CudnnDescriptor x = tensor('x', type('x'), s.n, s.c, s.h, s.w);
-  CudnnDescriptor w = tensor('w', type('w'), s.out_c, s.c, s.kernel, s.kernel);
-  CudnnDescriptor y = tensor('y', type('y'), s.n, s.out_c, s.out_h(), s.out_w());
+  const cudnnDataType_t type = problem.operand_type();
+  CudnnDescriptor x = tensor('x', type, s.n, s.c, s.h, s.w);
+  CudnnDescriptor w = tensor('w', type, s.out_c, s.c, s.kernel, s.kernel);
+  CudnnDescriptor y = tensor('y', type, s.n, s.out_c, s.out_h(), s.out_w());
 
   const std::array<std::int64_t, 2> ones{1, 1}, strides{s.stride, s.stride}, paddings{s.padding, s.padding};
   CudnnDescriptor convolution(CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
@@ -370,7 +370,7 @@ ConvPlans::Plan ConvPlans::build(std::shared_ptr<const Graph> graph, const ConvP
 
 void ConvPlans::execute(CudaExec& exec, const ConvProblem& problem, const Plan& plan, const Operands& operands) const {
   const std::size_t size = problem.result_size();
-  const std::size_t raw = plan.route.in_place ? 0 : size * bytes_of(plan.route.written);
+  const std::size_t raw = plan.route.in_place ? 0 : size * bytes_of(problem.operand_type());
   const std::size_t scratch = (raw + 255) / 256 * 256, bytes = scratch + plan.workspace;
   auto* memory = bytes == 0 ? nullptr : static_cast<std::byte*>(exec.context().workspace(bytes));
   const Names& called = names(problem.operation);
@@ -389,7 +389,7 @@ void ConvPlans::execute(CudaExec& exec, const ConvProblem& problem, const Plan& 
   const void* written = memory;
   if (problem.result_type() == CUDNN_DATA_BFLOAT16) {
     add(exec, size, static_cast<bf16*>(operands.result), static_cast<const bf16*>(written));
-  } else if (plan.route.written == CUDNN_DATA_BFLOAT16) {
+  } else if (problem.operand_type() == CUDNN_DATA_BFLOAT16) {
     cast(exec, size, static_cast<float*>(operands.result), problem.accumulate, static_cast<const bf16*>(written));
   } else {
     add(exec, size, static_cast<float*>(operands.result), static_cast<const float*>(written));

@@ -25,17 +25,17 @@ struct ConvProblem {
   Conv2dShape shape;
   Precision precision;  // bf16: operands are bf16; fp32 and tf32: operands are fp32
   Accumulate accumulate;
+  bool narrow = false;  // gradients of filters in the operands' type instead of fp32
   auto operator<=>(const ConvProblem&) const = default;
 
   cudnnDataType_t operand_type() const;
-  cudnnDataType_t result_type() const;  // gradients of filters are fp32 always
-  std::size_t result_size() const;      // elements
+  cudnnDataType_t result_type() const;
+  std::size_t result_size() const;  // elements
 };
 
-/// A way to the result: cuDNN writes it there itself (adding by beta = 1), or it writes into scratch memory, perhaps in
-/// another type, from where it is then cast or added.
+/// A way to the result, which cuDNN writes in the operands' type: in place (adding by beta = 1), or into scratch
+/// memory, from where it is then cast or added.
 struct ConvRoute {
-  cudnnDataType_t written;  // type of what cuDNN writes
   bool in_place;
 };
 

@@ -62,21 +62,34 @@ __device__ void each_element(const Segments& segments, const StepControl* contro
   }
 }
 
+/// Behind all other loads: it waits for one, which says where from.
+template <int Width>
+__device__ Floats<Width> load_gradient(const Gradients& grad, std::size_t at) {
+  if (grad.narrow != nullptr && grad.is_narrow[at / Gradients::stretch] != 0) return load<Width>(grad.narrow + at);
+  return load<Width>(grad.wide + at);
+}
+
+template <int Width>
+__device__ void store_weight(float* w, bf16* rounded, std::size_t at, const Floats<Width>& weight) {
+  store(w + at, weight);
+  if (rounded != nullptr) store(rounded + at, weight);
+}
+
 template <bool Momentum, bool Masked>
 __global__ void __launch_bounds__(threads)
-    sgd_kernel(Segments segments, const StepControl* control, float* w, float* v, const float* grad,
+    sgd_kernel(Segments segments, const StepControl* control, float* w, bf16* rounded, float* v, Gradients grad,
                const std::uint8_t* mask, SgdSettings settings) {
   wait_for_earlier_kernels();
   const bool first = control->steps == 1;
   const float take = 1.0f - settings.dampening;
   each_element<Masked>(segments, control, mask, [&]<int Width>(std::size_t at, float lr, const auto& chosen) {
     Floats<Width> weight = load<Width>(w + at);
-    const Floats<Width> gradient = load<Width>(grad + at);
     Floats<Width> velocity{};
     if constexpr (Momentum) {
       // The first step must not use it: it may be anything, NaN too.
       if (Masked || !first) velocity = load<Width>(v + at);
     }
+    const Floats<Width> gradient = load_gradient<Width>(grad, at);
 #pragma unroll
     for (int i = 0; i < Width; ++i) {
       if (!chosen[i]) continue;
@@ -88,14 +101,14 @@ __global__ void __launch_bounds__(threads)
       weight[i] = fmaf(-lr, step, weight[i]);
     }
     if constexpr (Momentum) store(v + at, velocity);
-    store(w + at, weight);
+    store_weight(w, rounded, at, weight);
   });
 }
 
 template <bool Masked>
 __global__ void __launch_bounds__(threads)
-    adam_kernel(Segments segments, const StepControl* control, float* w, float* m, float* v, const float* grad,
-                const std::uint8_t* mask, AdamSettings settings) {
+    adam_kernel(Segments segments, const StepControl* control, float* w, bf16* rounded, float* m, float* v,
+                Gradients grad, const std::uint8_t* mask, AdamSettings settings) {
   wait_for_earlier_kernels();
   NEPENTHE_SHARED(float, corrections, [2]);  // 1/(1 − beta1^step), 1/√(1 − beta2^step)
   if (threadIdx.x == 0) {
@@ -108,7 +121,7 @@ __global__ void __launch_bounds__(threads)
   const float take1 = 1.0f - settings.beta1, take2 = 1.0f - settings.beta2;
   each_element<Masked>(segments, control, mask, [&]<int Width>(std::size_t at, float lr, const auto& chosen) {
     Floats<Width> weight = load<Width>(w + at), first = load<Width>(m + at), second = load<Width>(v + at);
-    const Floats<Width> gradient = load<Width>(grad + at);
+    const Floats<Width> gradient = load_gradient<Width>(grad, at);
 #pragma unroll
     for (int i = 0; i < Width; ++i) {
       if (!chosen[i]) continue;
@@ -120,7 +133,7 @@ __global__ void __launch_bounds__(threads)
     }
     store(m + at, first);
     store(v + at, second);
-    store(w + at, weight);
+    store_weight(w, rounded, at, weight);
   });
 }
 
@@ -146,7 +159,7 @@ void sgd_step(CudaExec& exec, const SgdStep& o) {
   with_segments(o.segments, [&](dim3 grid, const Segments& taken) {
     const auto launch = [&]<bool Momentum, bool Masked>() {
       NEPENTHE_LAUNCH((sgd_kernel<Momentum, Masked>), grid, threads, 0, exec.context().stream, taken, o.control, o.w,
-                      o.v, o.grad, o.mask, o.settings);
+                      o.rounded, o.v, o.grad, o.mask, o.settings);
     };
     const bool momentum = o.settings.momentum != 0, masked = o.mask != nullptr;
     if (momentum && masked) return launch.template operator()<true, true>();
@@ -159,8 +172,8 @@ void sgd_step(CudaExec& exec, const SgdStep& o) {
 void adam_step(CudaExec& exec, const AdamStep& o) {
   with_segments(o.segments, [&](dim3 grid, const Segments& taken) {
     const auto launch = [&]<bool Masked>() {
-      NEPENTHE_LAUNCH(adam_kernel<Masked>, grid, threads, 0, exec.context().stream, taken, o.control, o.w, o.m, o.v,
-                      o.grad, o.mask, o.settings);
+      NEPENTHE_LAUNCH(adam_kernel<Masked>, grid, threads, 0, exec.context().stream, taken, o.control, o.w, o.rounded,
+                      o.m, o.v, o.grad, o.mask, o.settings);
     };
     if (o.mask != nullptr) return launch.template operator()<true>();
     launch.template operator()<false>();

@@ -5,10 +5,14 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
+#include <cstdint>
 #include <cstdlib>
 #include <functional>
 #include <iterator>
 #include <map>
+#include <stdexcept>
 #include <string>
 
 #include "kernels/bf16.h"
@@ -25,6 +29,8 @@ namespace {
 cudnnBackendDescriptor_t device = nullptr;                                              // as described
 std::map<cudnnBackendDescriptor_t, cudnnBackendDescriptorType_t> types_of_descriptors;  // made so far
 int executions = 0, heuristics = 0;
+bool engine_on_tensor_cores = false;  // that of the last engine made
+int plans_on_tensor_cores = 0;
 
 }  // namespace
 
@@ -64,7 +70,17 @@ cudnnStatus_t __wrap_cudnnBackendFinalize(cudnnBackendDescriptor_t descriptor) {
     ++heuristics;
   }
   if (type == CUDNN_BACKEND_ENGINE_DESCRIPTOR) describe(CUDNN_ATTR_ENGINE_DEVICEPROP);
-  return __real_cudnnBackendFinalize(descriptor);
+  const cudnnStatus_t status = __real_cudnnBackendFinalize(descriptor);
+  if (status != CUDNN_STATUS_SUCCESS) return status;
+  if (type == CUDNN_BACKEND_ENGINE_DESCRIPTOR) {
+    std::array<cudnnBackendNumericalNote_t, CUDNN_NUMERICAL_NOTE_TYPE_COUNT> notes{};
+    std::int64_t count = 0;
+    cudnnBackendGetAttribute(descriptor, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE,
+                             CUDNN_NUMERICAL_NOTE_TYPE_COUNT, &count, notes.data());
+    engine_on_tensor_cores = std::count(notes.begin(), notes.begin() + count, CUDNN_NUMERICAL_NOTE_TENSOR_CORE) != 0;
+  }
+  if (type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR && engine_on_tensor_cores) ++plans_on_tensor_cores;
+  return status;
 }
 }
 
@@ -86,7 +102,7 @@ CudaExec::CudaExec(Precision precision)
 void add(CudaExec&, std::size_t, float*, const float*) {}
 void add(CudaExec&, std::size_t, bf16*, const bf16*) {}
 void cast(CudaExec&, std::size_t, float*, Accumulate, const bf16*) {}
-std::unique_ptr<Capture> capture(CudaExec&, std::function<void()>) { return nullptr; }
+std::unique_ptr<Capture> capture(CudaExec&, std::function<void()>) { throw std::runtime_error("nothing runs here"); }
 
 }  // namespace nepenthe::kernels
 
@@ -135,6 +151,12 @@ void plan_all(CudaExec& exec) {
       CHECK_NOTHROW(
           conv2d_backward_weights<T>(exec, {.shape = shape, .dw = f, .accumulate = accumulate, .dy = in, .x = in}));
     }
+    if constexpr (std::is_same_v<T, bf16>) {  // the engine of the gradient that is cast, under its name
+      const auto known = exec.context().convolutions->algorithms();
+      CHECK_NOTHROW(conv2d_backward_weights<T>(
+          exec, {.shape = shape, .dw = f, .narrow_dw = t, .accumulate = Accumulate::assign, .dy = in, .x = in}));
+      CHECK(exec.context().convolutions->algorithms() == known);
+    }
   }
 }
 
@@ -157,7 +179,7 @@ TEST_CASE("cudnn: every convolution has a deterministic plan, whose record gives
       CudaExec exec(precision), again(precision);
       executions = 0;
       plan_all(exec);
-      CHECK(executions == 5 * static_cast<int>(std::size(shapes)));
+      CHECK(executions == (precision == Precision::bf16 ? 6 : 5) * static_cast<int>(std::size(shapes)));
       const ConvAlgorithms& engines = exec.context().convolutions->algorithms();
       CHECK(engines.size() == 5 * std::size(shapes));
       again.context().convolutions->use(engines);
@@ -190,6 +212,27 @@ TEST_CASE(
   plan_as_for_batch(reversed, whole.n);
   run(reversed, partial);
   CHECK(reversed.context().convolutions->algorithms() == engines);
+}
+
+TEST_CASE("cudnn: in bf16 the three channels of pictures have engines on tensor cores, so they need no padding") {
+  auto* t = reinterpret_cast<bf16*>(0x1000);  // never read
+  for (const auto& [capability, multiprocessors, shared_bytes] :
+       {std::tuple{80, 108, 166912}, std::tuple{90, 132, 232448}}) {
+    if (!describe_device(capability, multiprocessors, shared_bytes)) return;
+    for (const Conv2dShape& stem : {Conv2dShape{128, 32, 32, 3, 16, 3, 1, 1}, {64, 224, 224, 3, 64, 7, 2, 3}}) {
+      CAPTURE(capability);
+      CAPTURE(stem.h);
+      CudaExec exec(Precision::bf16);
+      exec.context().convolutions->measure(true);  // so that a plan is made of every engine
+      plans_on_tensor_cores = 0;
+      conv2d_forward<bf16>(exec, {.shape = stem, .y = t, .x = t, .w = t});
+      CHECK(plans_on_tensor_cores > 0);
+      plans_on_tensor_cores = 0;
+      conv2d_backward_weights<bf16>(
+          exec, {.shape = stem, .dw = nullptr, .narrow_dw = t, .accumulate = Accumulate::assign, .dy = t, .x = t});
+      CHECK(plans_on_tensor_cores > 0);
+    }
+  }
 }
 
 }  // namespace

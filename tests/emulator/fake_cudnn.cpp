@@ -2,7 +2,7 @@
 // counts and order of calls as cuDNN does (fake_descriptor.h), heuristics suggest engines of all kinds, and plans
 // compute single convolutions (fake_convolution.h).
 //
-// NEPENTHE_FAKE_CUDNN=plain: no engine adds to its result (beta = 0 alone) or writes another type than it reads.
+// NEPENTHE_FAKE_CUDNN=plain: no engine adds to its result (beta = 0 alone).
 #include <cudnn.h>
 
 #include <algorithm>
@@ -173,8 +173,8 @@ FakeKnobs knobs_of(const FakeDescriptor& config) {
 
 void finalise_heuristics(FakeDescriptor& d) {
   const FakeConvolution convolution = convolution_of(operation_of(d.child(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH)));
-  const bool mixed = convolution.result().type != convolution.operand_type();
-  require(!plain() || !mixed, CUDNN_STATUS_NOT_SUPPORTED_DATA_TYPE, "all tensors of one type");
+  require(convolution.result().type == convolution.operand_type(), CUDNN_STATUS_NOT_SUPPORTED_DATA_TYPE,
+          "all tensors of one type");
   const auto mode = d.one<cudnnBackendHeurMode_t>(CUDNN_ATTR_ENGINEHEUR_MODE);
   require(mode == CUDNN_HEUR_MODE_A || mode == CUDNN_HEUR_MODE_FALLBACK, CUDNN_STATUS_NOT_SUPPORTED,
           "mode A and fallback alone");

@@ -61,12 +61,58 @@ TEST_CASE("parameters: buffers start as zeros, and gradients assign first in eve
   for (const float x : device.download(parameters.values(), 240)) CHECK(x == 0);
   for (const float x : device.download(parameters.gradients(), 240)) CHECK(x == 0);
   for (int step = 0; step < 2; ++step) {
-    parameters.begin_pass();
+    parameters.begin_step();
     CHECK(parameters.gradient(5).accumulate == Accumulate::assign);
     CHECK(parameters.gradient(5).accumulate == Accumulate::add);
     CHECK(parameters.gradient(6).accumulate == Accumulate::assign);
     CHECK(parameters.gradient(5).data == parameters.gradients() + 176);
   }
+}
+
+TEST_CASE("parameters: with CUDA and bf16 the first gradient of filters is bf16, until it has to be fp32") {
+  DeviceSettings settings = test_device();
+  settings.precision = Precision::bf16;
+  Device device(settings);
+  Parameters parameters(device, sample_layout());
+  const auto is_narrow = [&](int index) { return parameters.gradient(index).narrow != nullptr; };
+  parameters.begin_step();
+  const bool cuda = test_device().kind == "cuda";
+  CHECK((parameters.written_gradients().narrow != nullptr) == cuda);
+  CHECK(is_narrow(0) == cuda);
+  CHECK(!is_narrow(5));
+  CHECK((parameters.written_gradients().narrow != nullptr) == cuda);
+  CHECK(!is_narrow(5));  // its second writer adds, as to any gradient in fp32
+  CHECK((parameters.written_gradients().narrow != nullptr) == cuda);
+  CHECK(!is_narrow(0));
+  CHECK(parameters.written_gradients().narrow == nullptr);
+  parameters.begin_step();
+  CHECK(is_narrow(0) == cuda);
+  parameters.gradients();
+  CHECK(parameters.written_gradients().narrow == nullptr);
+}
+
+TEST_CASE("parameters: the rounded copy is that of the values, however they came") {
+  DeviceSettings settings = test_device();
+  settings.precision = Precision::bf16;
+  Device device(settings);
+  Parameters parameters(device, sample_layout());
+  const std::size_t floats = parameters.layout().parameter_floats();
+  const auto check = [&] {
+    const auto rounded = device.download(parameters.rounded_values(), floats);
+    const auto values = device.download(parameters.values(), floats);
+    CHECK(std::ranges::equal(rounded, values, {}, &kernels::bf16::bits,
+                             [](float value) { return kernels::to_bf16(value).bits; }));
+  };
+  check();
+  parameters.initialize({.seed = 1});
+  check();
+  parameters.load_state_dict(numbered(parameters.layout()));
+  check();
+  const std::vector<float> others(floats, 1.23456f);
+  device.upload(parameters.values(), others.data(), floats);
+  parameters.values_changed();
+  check();
+  CHECK(parameters.filters<kernels::bf16>(0) == parameters.rounded_values());
 }
 
 TEST_CASE("parameters: a state goes in and comes out; filters lie as (K, R, S, C)") {

@@ -1,17 +1,20 @@
 // The tape: order, lifetimes, gradients that add up where a value or a parameter is used more than once.
 #include "engine/tape.h"
 
+#include <algorithm>
 #include <stdexcept>
 
 #include "engine/layers.h"
 #include "engine/ops/pool.h"
 #include "engine/ops/softmax_cross_entropy.h"
+#include "engine/optimizer.h"
 #include "golden.h"
 #include "reference/batch_norm.h"
 #include "reference/conv2d.h"
 #include "reference/linear.h"
 #include "reference/pool.h"
 #include "reference/softmax_cross_entropy.h"
+#include "small_network.h"
 
 namespace nepenthe::tests {
 namespace {
@@ -164,8 +167,8 @@ TEST_CASE("tape: a branching net with shared filters against the references") {
   const double expected_loss = expected.loss_and_gradients(widened(x), labels);
 
   std::vector<float> before_second;
-  for (int turn = 0; turn < 2; ++turn) {  // twice: begin_pass makes gradients start anew
-    parameters.begin_pass();
+  for (int turn = 0; turn < 2; ++turn) {  // twice: begin_step makes gradients start anew
+    parameters.begin_step();
     Tape tape;
     Pass pass{.device = device, .training = true, .tape = &tape};
     const Variable images = make_variable(upload(device, input, x), false);
@@ -187,6 +190,76 @@ TEST_CASE("tape: a branching net with shared filters against the references") {
     if (turn == 1) CHECK(same_bits(gradients, before_second));
     before_second = gradients;
   }
+}
+
+Tensor upload_bf16(Device& device, const ImageShape& shape, const std::vector<float>& plain) {
+  const Tensor tensor(device, shape, ElementType::bf16);
+  const std::vector<float> laid_out =
+      std::visit([&](const auto& exec) { return to_backend(exec, shape, plain); }, device.exec());
+  std::vector<kernels::bf16> rounded;
+  for (const float value : laid_out) rounded.push_back(kernels::to_bf16(value));
+  device.upload(tensor.as<kernels::bf16>(), rounded.data(), rounded.size());
+  return tensor;
+}
+
+/// What is left of a step of `passes` passes in bf16. Once gradients have been read, filters write theirs in fp32.
+struct Left {
+  std::vector<float> gradients, values;
+};
+template <class Forward>
+Left step_in_bf16(const ParameterLayout& layout, const Forward& forward, int passes, bool read_before) {
+  DeviceSettings settings = test_device();
+  settings.precision = Precision::bf16;
+  Device device(settings);
+  const auto run = [&](bool read_behind) {
+    Parameters parameters(device, layout);
+    parameters.initialize({.seed = 3});
+    Optimizer optimizer(parameters, {.lr = 0.1});
+    parameters.begin_step();
+    if (read_before) parameters.gradients();
+    for (int i = 0; i < passes; ++i) {
+      const ImageShape shape{3, 6, 5, 3};
+      Tape tape;
+      Pass pass{.device = device, .training = true, .tape = &tape};
+      const DeviceArray<std::int32_t> labels(device, random_labels(shape.n, 5, 51));
+      const Variable images = make_variable(
+          upload_bf16(device, shape, random_floats(shape.size(), static_cast<std::uint32_t>(60 + i))), false);
+      ops::softmax_cross_entropy(pass, forward(pass, parameters, images), labels.data());
+      tape.backward();
+    }
+    const auto floats = layout.parameter_floats();
+    if (read_behind) return device.download(parameters.gradients(), floats);
+    const DeviceArray<kernels::StepControl> control(
+        device, std::vector<kernels::StepControl>{{.learning_rates = {0.1f, 0.1f}, .steps = 1}});
+    optimizer.step(control.data());
+    const auto values = device.download(parameters.values(), floats);
+    const auto rounded = device.download(parameters.rounded_values(), floats);
+    CHECK(std::ranges::equal(rounded, values, {}, &kernels::bf16::bits,
+                             [](float value) { return kernels::to_bf16(value).bits; }));
+    return values;
+  };
+  return {run(true), run(false)};
+}
+
+TEST_CASE("tape: gradients that are bf16 on their way have the bits of those in fp32 throughout") {
+  const Net shared;
+  const SmallNetwork plain;
+  const auto check = [](const ParameterLayout& layout, const auto& forward) {
+    for (const int passes : {1, 2, 3}) {
+      CAPTURE(passes);
+      const Left wide = step_in_bf16(layout, forward, passes, true),
+                 narrow = step_in_bf16(layout, forward, passes, false);
+      CHECK(same_bits(narrow.gradients, wide.gradients));
+      CHECK(same_bits(narrow.values, wide.values));
+      CHECK(std::ranges::any_of(wide.gradients, [](float x) { return x != 0; }));
+    }
+  };
+  check(shared.layout, [&](Pass& pass, Parameters& parameters, const Variable& images) {
+    return shared.forward(pass, parameters, images);
+  });
+  check(plain.layout(), [&](Pass& pass, Parameters& parameters, const Variable& images) {
+    return plain.classify(pass, parameters, plain.features(pass, parameters, images));
+  });
 }
 
 TEST_CASE("tape: without one, and in evaluation mode, nothing is kept and nothing moves") {

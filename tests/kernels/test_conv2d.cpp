@@ -27,7 +27,7 @@ double tolerance(const Backend<Exec, T>& backend, const Conv2dShape& shape, Accu
     return std::max(arithmetic, backend.tolerance(elements));
   }
   if (backend.precision == Precision::tf32) return tf32_tolerance;
-  // Weight gradients too, though fp32, may have been written as bf16 by the library; and a convolution and its sum with
+  // Weight gradients too, though fp32, have been written as bf16 by the library; and a convolution and its sum with
   // what was there may be rounded one after the other.
   return (accumulate == Accumulate::add ? 2 : 1) * backend.tolerance(elements);
 }
@@ -145,6 +145,54 @@ Outputs of_normalised(const Backend& backend, const Conv2dShape& s, bool before)
             .shape = s, .dw = dw.data(), .accumulate = Accumulate::assign, .dy = dy.data(), .x = input, .norm = norm});
     return Outputs{y.host(), dw.host(), mean.host(), rstd.host(), running_mean.host(), running_var.host()};
   });
+}
+
+template <class T>
+void check_narrow_weights(const Backend<CudaExec, T>& backend, const Conv2dShape& s) {
+  const auto dy = random_floats(s.output().size(), 6), x = random_floats(s.input().size(), 7);
+  const auto untouched = random_floats(s.weights(), 8);
+  const Outputs out = deterministic(backend, [&](const auto& run) {
+    const auto gradients = run.images(s.output(), dy), images = run.images(s.input(), x);
+    auto wide = run.upload(poisoned(s.weights())), beside = run.upload(untouched);
+    auto narrow = run.stored(poisoned(s.weights()));
+    Conv2dBackwardWeights<T> operands{
+        .shape = s, .dw = wide.data(), .accumulate = Accumulate::assign, .dy = gradients.data(), .x = images.data()};
+    conv2d_backward_weights(run.exec, operands);
+    operands.dw = beside.data();
+    operands.narrow_dw = narrow.data();
+    conv2d_backward_weights(run.exec, operands);
+    return Outputs{wide.host(), floats_of(narrow.host()), beside.host()};
+  });
+  CHECK(same_bits(out[1], out[0]));
+  CHECK(same_bits(out[2], untouched));
+}
+
+TEST_CASE("conv2d: gradients of filters in bf16 are those in fp32") {
+  on_cuda<bf16>(Precision::bf16, [](const auto& backend) {
+    for (const auto& [name, s, network] : cases::up_to(
+             cases::conv2d, emulated ? 1e6 : 1e8, [](const Conv2dShape& shape) { return cases::products(shape); })) {
+      CAPTURE(name);
+      check_narrow_weights(backend, s);
+    }
+  });
+}
+
+TEST_CASE("conv2d: gradients of filters in bf16 that are added, or of fp32 operands, are refused") {
+  const Conv2dShape s{.n = 1, .h = 2, .w = 2, .c = 1, .out_c = 1, .kernel = 1, .stride = 1, .padding = 0};
+  const auto refused = [&](const auto& backend, Accumulate accumulate) {
+    const auto run = backend.run();
+    const auto all = run.stored(std::vector<float>(4));
+    auto narrow = run.upload(std::vector<bf16>(4));
+    CHECK_THROWS_AS(conv2d_backward_weights(run.exec, Conv2dBackwardWeights{.shape = s,
+                                                                            .dw = nullptr,
+                                                                            .narrow_dw = narrow.data(),
+                                                                            .accumulate = accumulate,
+                                                                            .dy = all.data(),
+                                                                            .x = all.data()}),
+                    std::invalid_argument);
+  };
+  on_cuda<float>(Precision::fp32, [&](const auto& backend) { refused(backend, Accumulate::assign); });
+  on_cuda<bf16>(Precision::bf16, [&](const auto& backend) { refused(backend, Accumulate::add); });
 }
 
 TEST_CASE("conv2d: an input normalised on its way in gives the bits of one normalised before") {

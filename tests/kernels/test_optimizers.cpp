@@ -68,18 +68,20 @@ void check_sgd(const Backend& backend, const Segments& segments, const SgdSettin
   const auto w0 = random_floats(count, 1);
   const Outputs out = deterministic(backend, [&](const auto& run) {
     auto w = run.upload(w0), v = run.upload(poisoned(count));  // the first step must not use the velocity
+    auto rounded = run.upload(narrowed_to<bf16>(w0));
     const auto chosen = run.upload(mask());
     for (int step = 1; step <= steps; ++step) {
       const auto grad = run.upload(gradient(step));
       sgd_step(run.exec, {.segments = segments,
                           .w = w.data(),
+                          .rounded = rounded.data(),
                           .v = v.data(),
-                          .grad = grad.data(),
+                          .grad = {grad.data()},
                           .mask = masked ? chosen.data() : nullptr,
                           .control = control_at(run, step).data(),
                           .settings = settings});
     }
-    return Outputs{w.host(), v.host()};
+    return Outputs{w.host(), v.host(), floats_of(rounded.host())};
   });
   auto w = widened(w0), v = widened(poisoned(count));
   for (int step = 1; step <= steps; ++step) {
@@ -88,6 +90,7 @@ void check_sgd(const Backend& backend, const Segments& segments, const SgdSettin
     });
   }
   CHECK(relative_error(out[0], w) <= 1e-6);
+  CHECK(same_bits(out[2], floats_of(narrowed_to<bf16>(out[0]))));
   bool velocities = true, holes = true;
   for (std::size_t i = 0; i < count; ++i) {
     if (rate_of(segments, masked, i) == 0) {
@@ -117,20 +120,22 @@ void check_adam(const Backend& backend, const Segments& segments, const AdamSett
   const auto w0 = random_floats(count, 1);
   const Outputs out = deterministic(backend, [&](const auto& run) {
     auto w = run.upload(w0);
+    auto rounded = run.upload(narrowed_to<bf16>(w0));
     auto m = run.upload(std::vector<float>(count)), v = run.upload(std::vector<float>(count));
     const auto chosen = run.upload(mask());
     for (int step = 1; step <= steps; ++step) {
       const auto grad = run.upload(gradient(step));
       adam_step(run.exec, {.segments = segments,
                            .w = w.data(),
+                           .rounded = rounded.data(),
                            .m = m.data(),
                            .v = v.data(),
-                           .grad = grad.data(),
+                           .grad = {grad.data()},
                            .mask = masked ? chosen.data() : nullptr,
                            .control = control_at(run, step).data(),
                            .settings = settings});
     }
-    return Outputs{w.host(), m.host(), v.host()};
+    return Outputs{w.host(), m.host(), v.host(), floats_of(rounded.host())};
   });
   auto w = widened(w0);
   std::vector<double> m(count), v(count);
@@ -142,6 +147,7 @@ void check_adam(const Backend& backend, const Segments& segments, const AdamSett
   CHECK(relative_error(out[0], w) <= 1e-6);
   CHECK(relative_error(out[1], m) <= 1e-6);
   CHECK(relative_error(out[2], v) <= 1e-6);
+  CHECK(same_bits(out[3], floats_of(narrowed_to<bf16>(out[0]))));
   bool holes = true;
   for (std::size_t i = 0; i < count; ++i) {
     if (rate_of(segments, masked, i) == 0) holes &= out[0][i] == w0[i] && out[1][i] == 0 && out[2][i] == 0;
@@ -156,6 +162,63 @@ TEST_CASE("adam_step: against the reference") {
         for (const AdamSettings& settings : cases::adam_settings()) check_adam(backend, segments, settings, masked);
       }
     }
+  });
+}
+
+/// Weights and moments after a step of each optimiser; gradients in bf16 that `is_narrow` marks are there alone, or all
+/// are in fp32.
+template <class Backend>
+Outputs with_gradients(const Backend& backend, const Segments& segments, bool masked, bool narrow) {
+  const std::size_t stretch = kernels::Gradients::stretch;
+  std::vector<std::uint8_t> is_narrow((count + stretch - 1) / stretch);
+  for (std::size_t i = 0; i < is_narrow.size(); ++i) is_narrow[i] = i % 5 == 0 || i % 7 < 2 ? 1 : 0;
+  std::vector<float> wide = gradient(1), small = gradient(1);
+  for (std::size_t i = 0; i < count; ++i) {
+    const float rounded = kernels::to_float(kernels::to_bf16(wide[i]));
+    const bool here = is_narrow[i / stretch] != 0;
+    if (here) wide[i] = narrow ? std::nanf("") : rounded;
+    small[i] = here ? rounded : std::nanf("");
+  }
+  return deterministic(backend, [&](const auto& run) {
+    auto w = run.upload(random_floats(count, 1)), v = run.upload(poisoned(count));
+    auto m = run.upload(std::vector<float>(count)), second = run.upload(std::vector<float>(count));
+    const auto chosen = run.upload(mask());
+    const auto control = control_at(run, 1);
+    const auto in_fp32 = run.upload(wide);
+    const auto in_bf16 = run.upload(narrowed_to<bf16>(small));
+    const auto places = run.upload(is_narrow);
+    kernels::Gradients grad{in_fp32.data()};
+    if (narrow) grad = {.wide = in_fp32.data(), .narrow = in_bf16.data(), .is_narrow = places.data()};
+    const std::uint8_t* const mask_or_none = masked ? chosen.data() : nullptr;
+    sgd_step(run.exec, {.segments = segments,
+                        .w = w.data(),
+                        .v = v.data(),
+                        .grad = grad,
+                        .mask = mask_or_none,
+                        .control = control.data()});
+    adam_step(run.exec, {.segments = segments,
+                         .w = w.data(),
+                         .m = m.data(),
+                         .v = second.data(),
+                         .grad = grad,
+                         .mask = mask_or_none,
+                         .control = control.data()});
+    return Outputs{w.host(), v.host(), m.host(), second.host()};
+  });
+}
+
+TEST_CASE("optimizers: gradients in bf16 give the bits of the same ones in fp32") {
+  on_cuda<float>(Precision::fp32, [](const auto& backend) {
+    for (const Segments& segments : both_segments) {
+      for (const bool masked : {false, true}) {
+        const Outputs wide = with_gradients(backend, segments, masked, false);
+        const Outputs narrow = with_gradients(backend, segments, masked, true);
+        for (std::size_t i = 0; i < wide.size(); ++i) CHECK(same_bits(narrow[i], wide[i]));
+      }
+    }
+  });
+  on_cpu<float>(Precision::fp32, [](const auto& backend) {
+    CHECK_THROWS_AS(with_gradients(backend, both_segments[0], false, true), std::invalid_argument);
   });
 }
 
@@ -175,14 +238,14 @@ TEST_CASE("optimizers: a mask of ones gives the bits of none") {
         sgd_step(run.exec, {.segments = whole,
                             .w = w.data(),
                             .v = v.data(),
-                            .grad = grad.data(),
+                            .grad = {grad.data()},
                             .mask = mask_or_none,
                             .control = control.data()});
         adam_step(run.exec, {.segments = whole,
                              .w = w.data(),
                              .m = m.data(),
                              .v = second.data(),
-                             .grad = grad.data(),
+                             .grad = {grad.data()},
                              .mask = mask_or_none,
                              .control = control.data()});
         return Outputs{w.host(), v.host(), m.host(), second.host()};
@@ -203,7 +266,7 @@ TEST_CASE("optimizers: nothing happens once a loss has not been finite") {
     auto w = run.upload(w0), m = run.upload(m0), v = run.upload(v0);
     const Segments whole{{0, 100}, {100, count}};
     kernels::SgdStep sgd{
-        .segments = whole, .w = w.data(), .v = v.data(), .grad = grad.data(), .control = control.data()};
+        .segments = whole, .w = w.data(), .v = v.data(), .grad = {grad.data()}, .control = control.data()};
     sgd_step(run.exec, sgd);
     sgd.settings.momentum = 0;
     sgd_step(run.exec, sgd);
@@ -211,7 +274,7 @@ TEST_CASE("optimizers: nothing happens once a loss has not been finite") {
                          .w = w.data(),
                          .m = m.data(),
                          .v = v.data(),
-                         .grad = grad.data(),
+                         .grad = {grad.data()},
                          .control = control.data()});
     CHECK(same_bits(w.host(), w0));
     CHECK(same_bits(m.host(), m0));

@@ -63,7 +63,7 @@ struct Step {
 Step first_step(Device& device, ModelState& network, const FormulaBatch& batch) {
   Tape tape;
   Pass pass{.device = device, .training = true, .tape = &tape};
-  network.begin_pass();
+  network.begin_step();
   const DeviceArray<std::int32_t> labels(device, batch.labels);
   const Variable logits = network.forward(pass, make_variable(upload(device, batch.shape, batch.images), false));
   const ops::SampleScores scores = ops::softmax_cross_entropy(pass, logits, labels.data());
@@ -185,7 +185,6 @@ void check_steps(const Subject& subject) {
   const auto network = std::make_unique<ModelState>(device, make_architecture(subject.name, 100));
   network->load_state_dict(state_of(exact));
   Pass pass{.device = device};
-  network->begin_pass();
   const Variable ours = network->forward(pass, make_variable(upload(device, batch.shape, batch.images), false));
   const double evaluated = relative_error(download(device, ours->value), golden.values("steps/logits"));
   CHECK(evaluated <= 1e-4);
