@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <vector>
 
 #include "kernels/cpu/chunks.h"
 #include "kernels/cpu/isa.h"
@@ -52,26 +51,30 @@ struct Patches {
   std::size_t patches_floats() const { return most_pixels() * row; }
 };
 
-/// Where in a strip the group's pixels lie, and from there a patch's values.
+/// Where in a strip the group's pixels lie, and from there a patch's values; in scratch memory.
 struct PatchPlaces {
-  std::vector<std::uint32_t> pixels, values;
+  std::uint32_t *pixels, *values;
 
-  explicit PatchPlaces(const Patches& p) {
+  static std::size_t floats(const Patches& p) { return round_up(p.most_pixels() + p.length, 16); }
+  PatchPlaces(const Patches& p, float* memory)
+      : pixels(reinterpret_cast<std::uint32_t*>(memory)), values(pixels + p.most_pixels()) {
     const auto place = [&p](std::size_t y, std::size_t x) {
       return static_cast<std::uint32_t>((y * p.strip_width + x) * std::size_t(p.in.block));
     };
+    std::uint32_t* to = pixels;
     for (std::size_t y = 0; y < p.groups.size; ++y) {
-      for (int x = 0; x < p.shape.out_w(); ++x) pixels.push_back(place(y * p.stride, std::size_t(x) * p.stride));
+      for (int x = 0; x < p.shape.out_w(); ++x) *to++ = place(y * p.stride, std::size_t(x) * p.stride);
     }
     for (int r = 0; r < p.shape.kernel; ++r) {
       for (int s = 0; s < p.shape.kernel; ++s) {
         for (int c = 0; c < p.shape.c; ++c) {
-          values.push_back(place(std::size_t(c / p.in.block) * p.strip_rows + r, s) + c % p.in.block);
+          *to++ = place(std::size_t(c / p.in.block) * p.strip_rows + r, s) + c % p.in.block;
         }
       }
     }
   }
 };
+static_assert(sizeof(std::uint32_t) == sizeof(float));
 
 /// The strip of picture n that the output's `rows` depend on.
 template <int W, class T>
@@ -190,8 +193,8 @@ NEPENTHE_INLINE void forward_picture(const Patches* patches, const PatchPlaces* 
                                 .c_row = p.out_row,
                                 .c_vector = W,
                                 .a = strip,
-                                .a_rows = places->pixels.data(),
-                                .a_columns = places->values.data(),
+                                .a_rows = places->pixels,
+                                .a_columns = places->values,
                                 .b = filters,
                                 .b_step = W,
                                 .b_vector = p.length * W});
@@ -259,8 +262,8 @@ NEPENTHE_INLINE void backward_weights_pictures(const Patches* patches, const Pat
                                   .c_row = p.out_row,
                                   .c_vector = W,
                                   .a = strip,
-                                  .a_rows = places->values.data(),
-                                  .a_columns = places->pixels.data(),
+                                  .a_rows = places->values,
+                                  .a_columns = places->pixels,
                                   .b = outputs,
                                   .b_step = p.out_row,
                                   .b_vector = W,
@@ -313,11 +316,12 @@ template <class T>
 void patches_forward(CpuExec& exec, const Conv2dForward<T>& o) {
   const Conv2dShape& s = o.shape;
   const Patches p(exec, s);
-  const PatchPlaces places(p);
   const std::size_t own = p.strip_floats() + p.outputs_floats(), filters_floats = p.out_row * p.length;
-  float* filters = exec.workspace(filters_floats + p.out_row + own * std::size_t(exec.threads()));
+  const std::size_t places_floats = PatchPlaces::floats(p);
+  float* filters = exec.workspace(filters_floats + p.out_row + places_floats + own * std::size_t(exec.threads()));
   const Finish<T> finish = scaled(o.output_norm, s.out_c, filters + filters_floats);
-  float* memory = filters + filters_floats + p.out_row;
+  const PatchPlaces places(p, filters + filters_floats + p.out_row);
+  float* memory = filters + filters_floats + p.out_row + places_floats;
   pack(exec, std::size_t(s.out_c), p.length, p.length, 1, o.w, filters);
   exec.parallel(s.n, [&](int n, int thread) {
     const auto run = [&]<template <int, class> class Write>() {
@@ -349,10 +353,12 @@ void patches_backward_weights(CpuExec& exec, const Conv2dShape& s, float* dw, Ac
                               const T* x) {
   const Patches p(exec, s);
   const Chunks chunks = chunks_at_most(most_partial_sums, s.n);
-  const PatchPlaces places(p);
   const std::size_t own = p.strip_floats() + p.outputs_floats(), sums = p.length * p.out_row;
-  float* partial = exec.workspace(sums * std::size_t(chunks.parts()) + own * std::size_t(exec.threads()));
-  float* memory = partial + sums * std::size_t(chunks.parts());
+  const std::size_t places_floats = PatchPlaces::floats(p);
+  float* partial =
+      exec.workspace(sums * std::size_t(chunks.parts()) + places_floats + own * std::size_t(exec.threads()));
+  const PatchPlaces places(p, partial + sums * std::size_t(chunks.parts()));
+  float* memory = partial + sums * std::size_t(chunks.parts()) + places_floats;
   exec.parallel(chunks.parts(), [&](int chunk, int thread) {
     on_isa<backward_weights_pictures<16, T>, backward_weights_pictures<8, T>, backward_weights_pictures<4, T>>(
         exec.isa(), &p, &places, chunks[chunk], partial + sums * std::size_t(chunk), dy, x,
