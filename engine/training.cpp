@@ -52,9 +52,7 @@ class Loop {
         observer_(observer),
         optimizer_(model, job.recipe, objective.mask()),
         glances_(model.device(), observer) {
-    if (job.recipe.augment) {
-      augmentation_ = kernels::Augmentation{.stream = stream_for(job, purpose::augmentation, 0)};
-    }
+    if (job.recipe.augment) augmentation_.emplace();
   }
 
   TrainingResult run();
@@ -161,14 +159,8 @@ void Loop::issue(PhaseOnDevice& phase, const std::vector<int>& counts) {
   try {
     phase.captured.run(counts, [&step, counts] { step.issue(counts); });
   } catch (const std::bad_alloc&) {
-    const auto step_on = [&](int count) {
-      std::vector<int> some;
-      for (const Draw& draw : step.phase().draws) some.push_back(std::min(count, static_cast<int>(draw.ids.size())));
-      step.restart();
-      step.issue(some);
-    };
     throw Error(describe_memory_need(model_.device(), "training " + model_.architecture().name(),
-                                     std::ranges::max(counts), step_on));
+                                     std::ranges::max(counts), [&](int count) { step.try_on(count); }));
   }
 }
 
@@ -178,10 +170,10 @@ void Loop::run_phase(PhasePlan& plan, int first_step, int steps_before) {
   TrainStep& step = phase.step;
   const int first = first_step - steps_before, steps = plan.steps.steps();
   const auto rates = optimizer_.learning_rates(rate_factor_);
-  TrainStep::Start start{
-      .orders = std::move(plan.orders),
-      .control = {
-          .epoch = static_cast<std::uint32_t>(at_.epoch), .learning_rates = {rates[0], rates[1]}, .steps = at_.steps}};
+  TrainStep::Start start{.orders = std::move(plan.orders),
+                         .control = {.stream = stream_for(job_, purpose::augmentation, at_.epoch),
+                                     .learning_rates = {rates[0], rates[1]},
+                                     .steps = at_.steps}};
   for (std::size_t draw = 0; draw < plan.phase.draws.size(); ++draw) {
     start.offsets.push_back(plan.steps.offset(static_cast<int>(draw), first));
     samples_before_ += static_cast<std::int64_t>(start.offsets.back());

@@ -57,8 +57,8 @@ Ids all_ids(int count) {
 /// What a set gives these ids.
 std::vector<float> rows(Device& device, const SampleSet& set, const Ids& ids) {
   const DeviceArray<std::int32_t> order(device, ids);
-  const DeviceArray<kernels::StepControl> control(device, std::vector<kernels::StepControl>(1));
-  const Tensor inputs = set.gather(order.data(), control.data(), static_cast<int>(ids.size()), std::nullopt).inputs;
+  const DeviceArray<kernels::StepControl> control(device, std::vector<kernels::StepControl>{{.order = order.data()}});
+  const Tensor inputs = set.gather(control.data(), static_cast<int>(ids.size()), std::nullopt).inputs;
   return device.download(inputs.data(), inputs.shape().size());
 }
 
