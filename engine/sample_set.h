@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "engine/base/serial.h"
 #include "engine/model_state.h"
 #include "kernels/gather.h"
 
@@ -23,6 +24,12 @@ class SampleSet {
 
   /// A model's logits (N, 1, 1, classes) for a batch's inputs.
   virtual Variable forward(Pass& pass, ModelState& model, const Variable& inputs) const = 0;
+
+  /// Tells this set from any other there is or was: what captured steps read of it never changes.
+  std::uint64_t serial() const { return serial_.number(); }
+
+ private:
+  Serial serial_;
 };
 
 }  // namespace nepenthe

@@ -30,10 +30,21 @@ TrainStep::TrainStep(ModelState& model, Optimizer& optimizer, const Phase& phase
                      const std::optional<kernels::Augmentation>& augmentation)
     : model_(model),
       optimizer_(optimizer),
-      phase_(phase),
+      draws_(phase.draws.begin(), phase.draws.end()),
       augmentation_(augmentation),
       orders_(phase.draws.size()),
       controls_(model.device(), phase.draws.size()) {}
+
+TrainStep::FixedDraw::FixedDraw(const Draw& draw)
+    : samples(draw.samples),
+      batch(draw.batch),
+      losses(draw.losses),
+      samples_serial(draw.samples->serial()),
+      teacher_serial(draw.losses.teacher != nullptr ? draw.losses.teacher->serial() : 0) {}
+
+bool TrainStep::serves(const Phase& phase) const {
+  return std::ranges::equal(draws_, phase.draws, {}, {}, [](const Draw& draw) { return FixedDraw(draw); });
+}
 
 void TrainStep::begin(const Start& start) {
   Device& device = model_.device();
@@ -74,7 +85,7 @@ void TrainStep::try_on(int count) {
 
 void TrainStep::pass_over(std::size_t draw, int count) {
   Device& device = model_.device();
-  const Draw& what = phase_.draws[draw];
+  const FixedDraw& what = draws_[draw];
   const WholeBatch whole(device, what.batch);
   kernels::StepControl* control = controls_.data() + draw;
   Tape tape;

@@ -16,11 +16,13 @@ namespace nepenthe {
 /// StepControl that does: so steps can be captured and replayed.
 class TrainStep {
  public:
-  /// Keeps references to all of them.
+  /// Keeps references to all of them, but none to the phase's ids.
   TrainStep(ModelState& model, Optimizer& optimizer, const Phase& phase,
             const std::optional<kernels::Augmentation>& augmentation);
 
-  const Phase& phase() const { return phase_; }
+  /// Whether the phase's steps are these: all is the same but for the ids, the sample sets and teachers being the very
+  /// objects. Only then may a captured step be replayed for it.
+  bool serves(const Phase& phase) const;
 
   /// Before the first of some steps: by draw, the order of the ids and where in it the steps begin; and what they start
   /// from.
@@ -42,12 +44,23 @@ class TrainStep {
   std::vector<kernels::StepControl> totals() const;
 
  private:
+  /// What a step has of its draw.
+  struct FixedDraw {
+    explicit FixedDraw(const Draw& draw);
+    bool operator==(const FixedDraw&) const = default;
+
+    const SampleSet* samples;
+    int batch;
+    Losses losses;
+    std::uint64_t samples_serial, teacher_serial;  // of what the pointers pointed to; 0: no teacher
+  };
+
   void put_controls(const kernels::StepControl& control, const std::vector<std::size_t>& offsets);
   void pass_over(std::size_t draw, int count);
 
   ModelState& model_;
   Optimizer& optimizer_;
-  Phase phase_;
+  std::vector<FixedDraw> draws_;
   std::optional<kernels::Augmentation> augmentation_;
   std::vector<DeviceArray<std::int32_t>> orders_;
   DeviceArray<kernels::StepControl> controls_;
