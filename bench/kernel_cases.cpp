@@ -72,7 +72,7 @@ struct Cases {
                  std::vector<std::int32_t> ids(static_cast<std::size_t>(shape.n));
                  std::iota(ids.rbegin(), ids.rend(), 0);
                  const std::int32_t *labels = memory.take(ids), *order = memory.take(ids);
-                 const StepControl* control = memory.take(std::vector<StepControl>(1));
+                 const StepControl* control = memory.take(std::vector<StepControl>{{.order = order}});
                  return [=, this] {
                    kernels::gather<T>(exec, {.shape = shape,
                                              .scale = scale,
@@ -80,7 +80,6 @@ struct Cases {
                                              .batch_labels = batch_labels,
                                              .bytes = bytes,
                                              .labels = labels,
-                                             .order = order,
                                              .control = control,
                                              .augmentation = augmentation,
                                              .mean = {0.5f, 0.5f, 0.5f},

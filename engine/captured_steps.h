@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "engine/device.h"
@@ -19,8 +20,12 @@ class CapturedSteps {
   explicit CapturedSteps(Device& device) : device_(device) {}
 
   /// `step` must issue the same work whenever it is given the same kind (the sizes of its batches), and must not wait
-  /// for results; what changes between steps is in device memory. It is kept as long as this object.
-  void run(const std::vector<int>& kind, const std::function<void()>& step);
+  /// for results; what changes between steps is in device memory. It is kept as long as this object. Returns whether it
+  /// has been captured by this call.
+  bool run(const std::vector<int>& kind, const std::function<void()>& step);
+
+  /// Drops all other kinds.
+  void keep(const std::set<std::vector<int>>& kinds);
 
   /// Kernels and copies in a captured step of this kind; 0 where it is not captured or they are not counted.
   std::size_t launches(const std::vector<int>& kind) const;

@@ -26,9 +26,9 @@ std::vector<std::int32_t> in_whole_batches(std::vector<std::int32_t> ids) {
 /// Features (feature_batch, F) of the ids from `begin` on.
 Tensor features_of(ModelState& model, const ImageSet& images, const std::int32_t* order, std::size_t begin) {
   Device& device = model.device();
-  const std::vector<kernels::StepControl> start{{.offset = static_cast<std::uint32_t>(begin)}};
+  const std::vector<kernels::StepControl> start{{.order = order, .offset = static_cast<std::int64_t>(begin)}};
   const DeviceArray<kernels::StepControl> control(device, start);
-  const SampleSet::Batch batch = images.gather(order, control.data(), feature_batch, std::nullopt);
+  const SampleSet::Batch batch = images.gather(control.data(), feature_batch, std::nullopt);
   Pass pass{.device = device};
   return model.features(pass, make_variable(batch.inputs, false))->value;
 }
@@ -75,7 +75,7 @@ FeatureSet::FeatureSet(ModelState& model, const ImageSet& images, const std::vec
   rows_ = DeviceArray<float>(*device_, rows);
 }
 
-SampleSet::Batch FeatureSet::gather(const std::int32_t* order, const kernels::StepControl* control, int count,
+SampleSet::Batch FeatureSet::gather(const kernels::StepControl* control, int count,
                                     const std::optional<kernels::Augmentation>& augmentation) const {
   if (augmentation) throw std::invalid_argument("[feature_set] features are not augmented");
   Batch batch{.inputs = Tensor(*device_, {count, 1, 1, width_}),
@@ -89,7 +89,6 @@ SampleSet::Batch FeatureSet::gather(const std::int32_t* order, const kernels::St
                                     .batch_labels = batch.labels.data(),
                                     .values = rows_.data(),
                                     .labels = labels_.data(),
-                                    .order = order,
                                     .control = control});
       },
       device_->exec());

@@ -18,7 +18,7 @@ class FeatureSet : public SampleSet {
   FeatureSet(ModelState& model, const ImageSet& images, const std::vector<std::int32_t>& ids, Observer& observer);
 
   /// Inputs: features (N, 1, 1, F). There is no augmentation of those: std::invalid_argument.
-  Batch gather(const std::int32_t* order, const kernels::StepControl* control, int count,
+  Batch gather(const kernels::StepControl* control, int count,
                const std::optional<kernels::Augmentation>& augmentation) const override;
   Variable forward(Pass& pass, ModelState& model, const Variable& inputs) const override {
     return model.classify(pass, inputs);

@@ -21,7 +21,7 @@ ImageSet::ImageSet(Device& device, const std::vector<std::uint8_t>& pixels, cons
   }
 }
 
-SampleSet::Batch ImageSet::gather(const std::int32_t* order, const kernels::StepControl* control, int count,
+SampleSet::Batch ImageSet::gather(const kernels::StepControl* control, int count,
                                   const std::optional<kernels::Augmentation>& augmentation) const {
   const ImageShape shape{count, image_size(), image_size(), 3};
   Batch batch{.inputs = Tensor(*device_, shape, device_->activation_type()),
@@ -35,7 +35,6 @@ SampleSet::Batch ImageSet::gather(const std::int32_t* order, const kernels::Step
                               .batch_labels = batch.labels.data(),
                               .bytes = pixels_.data(),
                               .labels = labels_.data(),
-                              .order = order,
                               .control = control,
                               .augmentation = augmentation,
                               .mean = preprocessing_.normalization.mean,

@@ -26,7 +26,7 @@ class ImageSet : public SampleSet {
   const DeviceArray<std::int32_t>& labels() const { return labels_; }
 
   /// Inputs: pictures (N, image size, image size, 3).
-  Batch gather(const std::int32_t* order, const kernels::StepControl* control, int count,
+  Batch gather(const kernels::StepControl* control, int count,
                const std::optional<kernels::Augmentation>& augmentation) const override;
   Variable forward(Pass& pass, ModelState& model, const Variable& inputs) const override {
     return model.forward(pass, inputs);

@@ -2,10 +2,12 @@
 // teacher and its student.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <utility>
 
 #include "engine/architecture.h"
+#include "engine/base/serial.h"
 #include "engine/parameters.h"
 
 namespace nepenthe {
@@ -17,12 +19,15 @@ class ModelState : public Parameters {
       : Parameters(device, architecture->layout()), architecture_(std::move(architecture)) {}
 
   const Architecture& architecture() const { return *architecture_; }
+  /// Tells this model from any other there is or was; its numbers change, their places do not.
+  std::uint64_t serial() const { return serial_.number(); }
   Variable forward(Pass& pass, const Variable& images) { return architecture_->forward(pass, *this, images); }
   Variable features(Pass& pass, const Variable& images) { return architecture_->features(pass, *this, images); }
   Variable classify(Pass& pass, const Variable& features) { return architecture_->classify(pass, *this, features); }
 
  private:
   std::shared_ptr<const Architecture> architecture_;
+  Serial serial_;
 };
 
 }  // namespace nepenthe

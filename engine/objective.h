@@ -36,7 +36,7 @@ struct Draw {
 /// whose gradients add up, and then one step of the optimiser. The steps are as many as the first draw has batches; the
 /// other draws begin again where they run out. An epoch visits a draw's samples in an order keyed by their ids.
 struct Phase {
-  /// Phases of one name differ in nothing but the ids, of which there are equally many.
+  /// Phases of one name differ in nothing but the ids.
   std::string name;
   std::vector<Draw> draws;
 };

@@ -18,10 +18,19 @@ constexpr const char* steps_name = "optimizer.steps";
 static_assert(parameter_groups.size() == kernels::StepControl::parameter_groups);
 
 Optimizer::Optimizer(Parameters& parameters, const Recipe& recipe, const std::uint8_t* mask)
-    : parameters_(parameters), recipe_(recipe), mask_(mask) {
+    : parameters_(parameters), mask_(mask) {
   const std::size_t floats = parameters.layout().parameter_floats();
   const std::size_t moments = recipe.optimizer == OptimizerKind::adam ? 2 : 1;
-  for (std::size_t i = 0; i < moments; ++i) moments_.emplace_back(parameters.device(), std::vector<float>(floats));
+  for (std::size_t i = 0; i < moments; ++i) moments_.emplace_back(parameters.device(), floats);
+  restart(recipe);
+}
+
+void Optimizer::restart(const Recipe& recipe) {
+  recipe_ = recipe;
+  const std::vector<float> zeros(parameters_.layout().parameter_floats());
+  for (const DeviceArray<float>& moment : moments_) {
+    parameters_.device().upload(moment.data(), zeros.data(), zeros.size());
+  }
 }
 
 Optimizer::LearningRates Optimizer::learning_rates(double factor) const {

@@ -17,6 +17,10 @@ class Optimizer {
   /// parameter buffer, on the device: where it is 0 neither the parameter nor its moments ever change.
   Optimizer(Parameters& parameters, const Recipe& recipe, const std::uint8_t* mask = nullptr);
 
+  /// Begins anew, by a recipe that differs in epochs, learning rates and schedule alone: moments at zero, where they
+  /// are.
+  void restart(const Recipe& recipe);
+
   using LearningRates = std::array<float, kernels::StepControl::parameter_groups>;
   /// By parameter group: the recipe's times `factor`.
   LearningRates learning_rates(double factor) const;

@@ -16,12 +16,12 @@
 namespace nepenthe {
 namespace {
 
-/// Scores of the next `count` samples of `order`, to `all`; `control` moves on.
-void predict_step(ModelState& model, const SampleSet& set, const std::int32_t* order, kernels::StepControl* control,
-                  int count, const kernels::PredictionArrays& all) {
+/// Scores of the next `count` samples, to `all`; `control` moves on.
+void predict_step(ModelState& model, const SampleSet& set, kernels::StepControl* control, int count,
+                  const kernels::PredictionArrays& all) {
   Device& device = model.device();
   Pass pass{.device = device};
-  const SampleSet::Batch batch = set.gather(order, control, count, std::nullopt);
+  const SampleSet::Batch batch = set.gather(control, count, std::nullopt);
   const Variable logits = set.forward(pass, model, make_variable(batch.inputs, false));
   const ops::SampleScores scores = ops::softmax_cross_entropy(pass, logits, batch.labels.data());
   std::visit(
@@ -48,7 +48,8 @@ Predictions predict(ModelState& model, const SampleSet& set, const std::vector<s
   const DeviceArray<float> logits(device, ids.size() * static_cast<std::size_t>(classes)), losses(device, ids.size());
   const DeviceArray<std::int32_t> ranks(device, ids.size());
   const kernels::PredictionArrays all{.logits = logits.data(), .losses = losses.data(), .ranks = ranks.data()};
-  const DeviceArray<kernels::StepControl> control(device, std::vector<kernels::StepControl>(1));
+  const kernels::StepControl start{.order = order.data()};
+  const DeviceArray<kernels::StepControl> control(device, std::vector{start});
   CapturedSteps captured(device);
   Glances glances(device, observer);
   Observer::Progress progress{
@@ -57,12 +58,11 @@ Predictions predict(ModelState& model, const SampleSet& set, const std::vector<s
   for (int begin = 0; begin < samples; begin += batch) {
     if (observer.stop_requested()) throw Interrupted("interrupted during evaluation");
     const int count = std::min(batch, samples - begin);
-    const auto step_on = [&](int some) { predict_step(model, set, order.data(), control.data(), some, all); };
+    const auto step_on = [&](int some) { predict_step(model, set, control.data(), some, all); };
     try {
       captured.run({count}, [=] { step_on(count); });
     } catch (const std::bad_alloc&) {
       throw Error(describe_memory_need(device, "evaluating " + model.architecture().name(), count, [&](int some) {
-        const kernels::StepControl start;
         device.upload(control.data(), &start, 1);
         step_on(std::min(some, samples));
       }));

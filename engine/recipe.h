@@ -22,6 +22,8 @@ struct Recipe {
   double weight_decay = 5e-4;
   Schedule schedule = Schedule::cosine;
   bool augment = true;  // random crops and flips (kernels/gather.h)
+
+  bool operator==(const Recipe&) const = default;
 };
 
 /// The factor on the learning rate in an epoch counted from 0: 1, or (1 + cos(π·epoch/epochs))/2 (Loshchilov & Hutter

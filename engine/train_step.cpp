@@ -1,6 +1,6 @@
 #include "engine/train_step.h"
 
-#include <stdexcept>
+#include <algorithm>
 
 #include "engine/ops/distillation.h"
 #include "engine/ops/softmax_cross_entropy.h"
@@ -30,28 +30,41 @@ TrainStep::TrainStep(ModelState& model, Optimizer& optimizer, const Phase& phase
                      const std::optional<kernels::Augmentation>& augmentation)
     : model_(model),
       optimizer_(optimizer),
-      phase_(phase),
+      draws_(phase.draws.begin(), phase.draws.end()),
       augmentation_(augmentation),
+      orders_(phase.draws.size()),
       controls_(model.device(), phase.draws.size()) {}
+
+TrainStep::FixedDraw::FixedDraw(const Draw& draw)
+    : samples(draw.samples),
+      batch(draw.batch),
+      losses(draw.losses),
+      samples_serial(draw.samples->serial()),
+      teacher_serial(draw.losses.teacher != nullptr ? draw.losses.teacher->serial() : 0) {}
+
+bool TrainStep::serves(const Phase& phase) const {
+  return std::ranges::equal(draws_, phase.draws, {}, {}, [](const Draw& draw) { return FixedDraw(draw); });
+}
 
 void TrainStep::begin(const Start& start) {
   Device& device = model_.device();
-  std::vector<kernels::StepControl> controls;
-  for (std::size_t draw = 0; draw < phase_.draws.size(); ++draw) {
+  for (std::size_t draw = 0; draw < orders_.size(); ++draw) {
     const std::vector<std::int32_t>& order = start.orders[draw];
-    if (orders_.size() == draw) orders_.emplace_back(device, order.size());
     if (orders_[draw].size() != order.size()) {
-      throw std::logic_error("[train_step] phase " + phase_.name + " has another number of samples than before");
+      orders_[draw] = {};
+      orders_[draw] = DeviceArray<std::int32_t>(device, order.size());
     }
     device.upload(orders_[draw].data(), order.data(), order.size());
-    controls.push_back(start.control);
-    controls.back().offset = static_cast<std::uint32_t>(start.offsets[draw]);
   }
-  device.upload(controls_.data(), controls.data(), controls.size());
+  put_controls(start.control, start.offsets);
 }
 
-void TrainStep::restart() {
-  const std::vector<kernels::StepControl> controls(controls_.size());
+void TrainStep::put_controls(const kernels::StepControl& control, const std::vector<std::size_t>& offsets) {
+  std::vector<kernels::StepControl> controls(orders_.size(), control);
+  for (std::size_t draw = 0; draw < orders_.size(); ++draw) {
+    controls[draw].order = orders_[draw].data();
+    controls[draw].offset = static_cast<std::int64_t>(offsets[draw]);
+  }
   model_.device().upload(controls_.data(), controls.data(), controls.size());
 }
 
@@ -61,14 +74,23 @@ void TrainStep::issue(const std::vector<int>& counts) {
   optimizer_.step(controls_.data());
 }
 
+void TrainStep::try_on(int count) {
+  put_controls({}, std::vector<std::size_t>(orders_.size()));
+  std::vector<int> counts;
+  for (const DeviceArray<std::int32_t>& order : orders_) {
+    counts.push_back(std::min(count, static_cast<int>(order.size())));
+  }
+  issue(counts);
+}
+
 void TrainStep::pass_over(std::size_t draw, int count) {
   Device& device = model_.device();
-  const Draw& what = phase_.draws[draw];
+  const FixedDraw& what = draws_[draw];
   const WholeBatch whole(device, what.batch);
   kernels::StepControl* control = controls_.data() + draw;
   Tape tape;
   Pass pass{.device = device, .training = true, .tape = &tape};
-  const SampleSet::Batch batch = what.samples->gather(orders_[draw].data(), control, count, augmentation_);
+  const SampleSet::Batch batch = what.samples->gather(control, count, augmentation_);
   const Variable inputs = make_variable(batch.inputs, false);
   const Variable logits = what.samples->forward(pass, model_, inputs);
   const ops::SampleScores scores =

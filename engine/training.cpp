@@ -9,6 +9,7 @@
 #include <memory>
 #include <new>
 #include <optional>
+#include <set>
 #include <stdexcept>
 #include <utility>
 
@@ -37,30 +38,54 @@ struct PhasePlan {
   std::vector<std::vector<std::int32_t>> orders;  // by draw
 };
 
-/// A kind of phase on the device, as often as it comes.
-struct PhaseOnDevice {
-  TrainStep step;
-  CapturedSteps captured;
+/// Whether steps by one recipe are steps by the other: what else a recipe says is in captured kernels.
+bool same_steps(const Recipe& a, Recipe b) {
+  b.epochs = a.epochs;
+  b.lr = a.lr;
+  b.fc_lr = a.fc_lr;
+  b.schedule = a.schedule;
+  return a == b;
+}
+
+}  // namespace
+
+/// What jobs by such recipes and under one mask have on the device.
+struct TrainingOnDevice {
+  TrainingOnDevice(ModelState& model, const Recipe& its_recipe, const std::uint8_t* its_mask)
+      : recipe(its_recipe), mask(its_mask), optimizer(model, recipe, mask) {}
+
+  /// A kind of phase, as often as it comes.
+  struct PhaseOnDevice {
+    TrainStep step;
+    CapturedSteps captured;
+  };
+
+  Recipe recipe;
+  const std::uint8_t* mask;
+  Optimizer optimizer;
+  std::map<std::string, PhaseOnDevice> phases{};  // by name
 };
+
+namespace {
+
+using PhaseOnDevice = TrainingOnDevice::PhaseOnDevice;
 
 class Loop {
  public:
-  Loop(ModelState& model, Objective& objective, const TrainingJob& job, Observer& observer)
+  Loop(ModelState& model, TrainingOnDevice& kept, Objective& objective, const TrainingJob& job, Observer& observer)
       : model_(model),
+        optimizer_(kept.optimizer),
+        phases_(kept.phases),
         objective_(objective),
         job_(job),
         observer_(observer),
-        optimizer_(model, job.recipe, objective.mask()),
-        glances_(model.device(), observer) {
-    if (job.recipe.augment) {
-      augmentation_ = kernels::Augmentation{.stream = stream_for(job, purpose::augmentation, 0)};
-    }
-  }
+        glances_(model.device(), observer) {}
 
   TrainingResult run();
 
  private:
   int epochs() const { return job_.recipe.epochs; }
+  void look_ahead();
   std::vector<PhasePlan> plan_of(int epoch) const;
   PhaseOnDevice& on_device(const Phase& phase);
   void run_epoch(std::vector<PhasePlan>& plan, int first_step);
@@ -72,12 +97,11 @@ class Loop {
 
   using Clock = std::chrono::steady_clock;
   ModelState& model_;
+  Optimizer& optimizer_;
+  std::map<std::string, PhaseOnDevice>& phases_;  // by name
   Objective& objective_;
   const TrainingJob& job_;
   Observer& observer_;
-  Optimizer optimizer_;
-  std::optional<kernels::Augmentation> augmentation_;
-  std::map<std::string, std::unique_ptr<PhaseOnDevice>> phases_;  // by name
   Glances glances_;
 
   TrainingPosition at_;  // the next step
@@ -106,17 +130,17 @@ std::vector<PhasePlan> Loop::plan_of(int epoch) const {
 }
 
 PhaseOnDevice& Loop::on_device(const Phase& phase) {
-  std::unique_ptr<PhaseOnDevice>& known = phases_[phase.name];
-  if (known == nullptr) {
-    known.reset(new PhaseOnDevice{TrainStep(model_, optimizer_, phase, augmentation_), CapturedSteps(model_.device())});
+  auto known = phases_.find(phase.name);
+  if (known == phases_.end()) {
+    std::optional<kernels::Augmentation> augmentation;
+    if (job_.recipe.augment) augmentation.emplace();
+    TrainStep step(model_, optimizer_, phase, augmentation);
+    known = phases_.emplace(phase.name, PhaseOnDevice{std::move(step), CapturedSteps(model_.device())}).first;
   }
-  const auto same = [](const Draw& a, const Draw& b) {
-    return a.samples == b.samples && a.batch == b.batch && a.losses == b.losses;
-  };
-  if (!std::ranges::equal(known->step.phase().draws, phase.draws, same)) {
+  if (!known->second.step.serves(phase)) {
     throw std::logic_error(fmt::format("[training] phase {} is another one than before", phase.name));
   }
-  return *known;
+  return known->second;
 }
 
 /// Reports the phase's totals; throws where a loss was not finite.
@@ -159,16 +183,10 @@ void Loop::save() {
 void Loop::issue(PhaseOnDevice& phase, const std::vector<int>& counts) {
   TrainStep& step = phase.step;
   try {
-    phase.captured.run(counts, [&step, counts] { step.issue(counts); });
+    if (phase.captured.run(counts, [&step, counts] { step.issue(counts); })) ++result_.captures;
   } catch (const std::bad_alloc&) {
-    const auto step_on = [&](int count) {
-      std::vector<int> some;
-      for (const Draw& draw : step.phase().draws) some.push_back(std::min(count, static_cast<int>(draw.ids.size())));
-      step.restart();
-      step.issue(some);
-    };
     throw Error(describe_memory_need(model_.device(), "training " + model_.architecture().name(),
-                                     std::ranges::max(counts), step_on));
+                                     std::ranges::max(counts), [&](int count) { step.try_on(count); }));
   }
 }
 
@@ -178,10 +196,10 @@ void Loop::run_phase(PhasePlan& plan, int first_step, int steps_before) {
   TrainStep& step = phase.step;
   const int first = first_step - steps_before, steps = plan.steps.steps();
   const auto rates = optimizer_.learning_rates(rate_factor_);
-  TrainStep::Start start{
-      .orders = std::move(plan.orders),
-      .control = {
-          .epoch = static_cast<std::uint32_t>(at_.epoch), .learning_rates = {rates[0], rates[1]}, .steps = at_.steps}};
+  TrainStep::Start start{.orders = std::move(plan.orders),
+                         .control = {.stream = stream_for(job_, purpose::augmentation, at_.epoch),
+                                     .learning_rates = {rates[0], rates[1]},
+                                     .steps = at_.steps}};
   for (std::size_t draw = 0; draw < plan.phase.draws.size(); ++draw) {
     start.offsets.push_back(plan.steps.offset(static_cast<int>(draw), first));
     samples_before_ += static_cast<std::int64_t>(start.offsets.back());
@@ -225,6 +243,24 @@ void Loop::run_epoch(std::vector<PhasePlan>& plan, int first_step) {
   }
 }
 
+/// Counts the job's samples, and drops what an earlier job has left of steps that this one does not make: so there are
+/// never more than one job's steps.
+void Loop::look_ahead() {
+  std::map<std::string, std::set<std::vector<int>>> kinds;  // of steps, by phase
+  for (int epoch = 0; epoch < epochs(); ++epoch) {
+    for (const Phase& phase : objective_.phases(epoch)) {
+      const PhaseSteps steps = phase_steps(phase);
+      progress_.samples_total += steps.samples();
+      if (epoch < at_.epoch) samples_before_ += steps.samples();
+      kinds[phase.name].insert(steps.counts.begin(), steps.counts.end());
+      const auto known = phases_.find(phase.name);
+      if (known != phases_.end() && !known->second.step.serves(phase)) phases_.erase(known);
+    }
+  }
+  std::erase_if(phases_, [&](const auto& known) { return !kinds.contains(known.first); });
+  for (auto& [name, phase] : phases_) phase.captured.keep(kinds.at(name));
+}
+
 TrainingResult Loop::run() {
   at_ = load_training_state(job_.state_file, job_.identity, epochs(), model_, optimizer_);
   observer_.begin(job_.what);
@@ -234,13 +270,7 @@ TrainingResult Loop::run() {
                .samples_total = 0,
                .loss = 0,
                .accuracy = std::numeric_limits<double>::quiet_NaN()};
-  for (int epoch = 0; epoch < epochs(); ++epoch) {
-    for (const Phase& phase : objective_.phases(epoch)) {
-      const std::int64_t samples = phase_steps(phase).samples();
-      progress_.samples_total += samples;
-      if (epoch < at_.epoch) samples_before_ += samples;
-    }
-  }
+  look_ahead();
   const auto began = Clock::now();
   while (at_.epoch < epochs()) {
     std::vector<PhasePlan> plan = next_.empty() ? plan_of(at_.epoch) : std::exchange(next_, {});
@@ -263,9 +293,19 @@ TrainingResult Loop::run() {
 
 }  // namespace
 
-TrainingResult train(ModelState& model, Objective& objective, const TrainingJob& job, Observer& observer) {
+Trainer::Trainer(ModelState& model) : model_(model) {}
+Trainer::~Trainer() = default;
+
+TrainingResult Trainer::run(Objective& objective, const TrainingJob& job, Observer& observer) {
   check(job.recipe);
-  return Loop(model, objective, job, observer).run();
+  const std::uint8_t* mask = objective.mask();
+  if (kept_ != nullptr && same_steps(kept_->recipe, job.recipe) && kept_->mask == mask) {
+    kept_->optimizer.restart(job.recipe);
+  } else {
+    kept_.reset();
+    kept_ = std::make_unique<TrainingOnDevice>(model_, job.recipe, mask);
+  }
+  return Loop(model_, *kept_, objective, job, observer).run();
 }
 
 }  // namespace nepenthe

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string>
 
 #include "engine/base/error.h"
@@ -37,10 +38,32 @@ struct TrainingResult {
   double seconds = 0;              // likewise; training alone, device synchronised
   double loss = 0;                 // mean cross entropy of the last phase's first draw, likewise
   std::size_t launches = 0;        // kernels and copies in a captured first step; 0 where it is not captured
+  std::size_t captures = 0;        // steps that this call has captured; earlier jobs' are replayed
 };
 
-/// Trains `model` from its present numbers (or from the job's state file, where there is one of the same identity) with
-/// a fresh optimiser. Throws Diverged where a loss is not finite, saying in which epoch and step, and Interrupted.
-TrainingResult train(ModelState& model, Objective& objective, const TrainingJob& job, Observer& observer);
+struct TrainingOnDevice;
+
+/// Trains a model, in one job or one after another. What a job has had on the device is there for the next one: the
+/// optimiser's memory, the orders', and the captured steps, as far as the next one makes the same. They are the same
+/// where only epochs, learning rates and schedule, random stream and ids are others.
+class Trainer {
+ public:
+  /// Keeps a reference.
+  explicit Trainer(ModelState& model);
+  ~Trainer();
+  Trainer(const Trainer&) = delete;
+  Trainer& operator=(const Trainer&) = delete;
+
+  ModelState& model() const { return model_; }
+
+  /// Trains the model from its present numbers (or from the job's state file, where there is one of the same identity)
+  /// with a fresh optimiser. Throws Diverged where a loss is not finite, saying in which epoch and step, and
+  /// Interrupted. Whatever it throws, the next job may follow.
+  TrainingResult run(Objective& objective, const TrainingJob& job, Observer& observer);
+
+ private:
+  ModelState& model_;
+  std::unique_ptr<TrainingOnDevice> kept_;  // of the last job; null before the first
+};
 
 }  // namespace nepenthe

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "engine/base/philox.h"
 #include "kernels/exec_fwd.h"
 #include "kernels/shapes.h"
 
@@ -14,8 +15,9 @@ namespace nepenthe::kernels {
 struct StepControl {
   static constexpr int parameter_groups = 2;
 
-  std::uint32_t epoch = 0;                   // of the augmentation's random stream
-  std::uint32_t offset = 0;                  // where the next batch begins in the epoch's order
+  RandomStream stream{};                     // of the augmentation
+  const std::int32_t* order = nullptr;       // the epoch's ids, in device memory
+  std::int64_t offset = 0;                   // where in it the next batch begins
   float learning_rates[parameter_groups]{};  // of the optimiser's segments
   std::int64_t steps = 0;                    // optimiser steps, the one whose loss was counted last included
   double loss_sum = 0;                       // of all samples of the epoch so far

@@ -111,7 +111,7 @@ int main(int argc, char** argv) {
                             .stream = {.seed = program.seed()},
                             .what = model};
       CrossEntropy objective(images, ids, batch);
-      launches = train(state, objective, job, clock).launches;
+      launches = Trainer(state).run(objective, job, clock).launches;
       if (profiled) profile = profile_training_step(state, images, ids, job.recipe);
     } else {
       for (int turn = 0; turn < warmup + steps; ++turn) predict(state, images, ids, batch, model, clock);

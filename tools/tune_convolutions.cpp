@@ -59,7 +59,7 @@ int main(int argc, char** argv) {
                             .what = "measuring engines"};
       state.initialize({.seed = program.seed(), .purpose = purpose::initialization});
       CrossEntropy objective(images, first(batch), batch);
-      train(state, objective, job, bar);
+      Trainer(state).run(objective, job, bar);
     }
     write_conv_algorithms(out, device.conv_algorithms(), device.description());
     print("{} convolutions measured, their engines in {}; --conv-algorithms {} uses them\n",

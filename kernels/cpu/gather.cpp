@@ -40,8 +40,8 @@ struct Window {
   bool flip = false;
 };
 
-Window window_of(const Augmentation& augmentation, std::int32_t id) {
-  const Random4 bits = random_bits(augmentation.stream, static_cast<std::uint32_t>(id));
+Window window_of(const Augmentation& augmentation, const RandomStream& stream, std::int32_t id) {
+  const Random4 bits = random_bits(stream, static_cast<std::uint32_t>(id));
   const auto offsets = static_cast<std::uint32_t>(2 * augmentation.padding + 1);
   return {.row = static_cast<int>(random_below(bits.x, offsets)) - augmentation.padding,
           .column = static_cast<int>(random_below(bits.y, offsets)) - augmentation.padding,
@@ -91,15 +91,13 @@ void gather(CpuExec& exec, const Gather<T>& o) {
   const std::array<Levels<T>, 3> levels = levels_of<T>(o.mean, o.std);
   const int h = shape.h / o.scale, w = shape.w / o.scale;
   const std::size_t plane = std::size_t(shape.h) * shape.w, source_plane = std::size_t(h) * w;
-  const std::int32_t* ids = o.order + o.control->offset;
-  std::optional<Augmentation> augmentation = o.augmentation;
-  if (augmentation) augmentation->stream.epoch = o.control->epoch;
+  const std::int32_t* ids = o.control->order + o.control->offset;
   const Chunks chunks = chunks_of_images(shape.n);
   exec.parallel(chunks.parts(), [&](int chunk, int) {
     const Range range = chunks[chunk];
     for (std::size_t n = range.begin; n < range.end; ++n) {
       const auto id = static_cast<std::size_t>(ids[n]);
-      const Window window = augmentation ? window_of(*augmentation, ids[n]) : Window{};
+      const Window window = o.augmentation ? window_of(*o.augmentation, o.control->stream, ids[n]) : Window{};
       for (int c = 0; c < 3; ++c) {
         copy_plane(h, w, o.scale, o.images + (n * 3 + c) * plane, o.bytes + (id * 3 + c) * source_plane, levels[c],
                    window);
@@ -111,7 +109,7 @@ void gather(CpuExec& exec, const Gather<T>& o) {
 
 void gather_rows(CpuExec& exec, const GatherRows& o) {
   check_rows(o);
-  const std::int32_t* ids = o.order + o.control->offset;
+  const std::int32_t* ids = o.control->order + o.control->offset;
   const Chunks chunks = chunks_of_images(o.rows);
   exec.parallel(chunks.parts(), [&](int chunk, int) {
     const Range range = chunks[chunk];

@@ -19,7 +19,7 @@ void add_to_totals(StepControl& control, int rows, double loss_sum, const std::i
 
 void tally_batch(CpuExec&, const TallyBatch& o) {
   StepControl& control = *o.control;
-  control.offset += static_cast<std::uint32_t>(o.rows);
+  control.offset += o.rows;
   ++control.steps;
   if (control.diverged_at != 0) return;
   const double loss_sum = sum_of(o.losses, o.rows);
@@ -33,12 +33,12 @@ void tally_batch(CpuExec&, const TallyBatch& o) {
 
 void store_predictions(CpuExec&, const StorePredictions& o) {
   check("store_predictions", o.shape);
-  const std::size_t first = o.control->offset, classes = static_cast<std::size_t>(o.shape.classes);
+  const auto first = static_cast<std::size_t>(o.control->offset), classes = static_cast<std::size_t>(o.shape.classes);
   std::copy_n(o.logits, o.shape.rows * classes, o.all.logits + first * classes);
   std::copy_n(o.losses, o.shape.rows, o.all.losses + first);
   std::copy_n(o.ranks, o.shape.rows, o.all.ranks + first);
   add_to_totals(*o.control, o.shape.rows, sum_of(o.losses, o.shape.rows), o.ranks);
-  o.control->offset += static_cast<std::uint32_t>(o.shape.rows);
+  o.control->offset += o.shape.rows;
 }
 
 }  // namespace nepenthe::kernels

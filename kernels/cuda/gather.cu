@@ -12,17 +12,16 @@ constexpr int threads = 256;
 template <class T>
 __global__ void __launch_bounds__(threads)
     gather_kernel(ImageShape shape, int scale, T* images, std::int32_t* batch_labels, const std::uint8_t* bytes,
-                  const std::int32_t* labels, const std::int32_t* order, const StepControl* control,
-                  std::array<float, 3> mean, std::array<float, 3> deviation, bool augment, Augmentation augmentation) {
+                  const std::int32_t* labels, const StepControl* control, std::array<float, 3> mean,
+                  std::array<float, 3> deviation, bool augment, Augmentation augmentation) {
   wait_for_earlier_kernels();
   const int plane = shape.h * shape.w, h = shape.h / scale, w = shape.w / scale;
   const int pixel = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x), n = static_cast<int>(blockIdx.y);
   if (pixel >= plane) return;
-  const std::int32_t id = order[control->offset + static_cast<std::uint32_t>(n)];
+  const std::int32_t id = control->order[control->offset + n];
   int row = pixel / shape.w / scale, column = pixel % shape.w / scale;
   if (augment) {
-    augmentation.stream.epoch = control->epoch;
-    const Random4 bits = random_bits(augmentation.stream, static_cast<std::uint32_t>(id));
+    const Random4 bits = random_bits(control->stream, static_cast<std::uint32_t>(id));
     const auto offsets = static_cast<std::uint32_t>(2 * augmentation.padding + 1);
     if ((bits.z >> 31) != 0) column = w - 1 - column;
     row += static_cast<int>(random_below(bits.x, offsets)) - augmentation.padding;
@@ -44,7 +43,7 @@ __global__ void __launch_bounds__(threads) gather_rows_kernel(GatherRows o) {
   wait_for_earlier_kernels();
   const int column = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x), n = static_cast<int>(blockIdx.y);
   if (column >= o.width) return;
-  const std::int32_t id = o.order[o.control->offset + static_cast<std::uint32_t>(n)];
+  const std::int32_t id = o.control->order[o.control->offset + n];
   o.batch[std::int64_t{n} * o.width + column] = o.values[std::int64_t{id} * o.width + column];
   if (column == 0) o.batch_labels[n] = o.labels[id];
 }
@@ -57,7 +56,7 @@ void gather(CudaExec& exec, const Gather<T>& o) {
   check_pictures(shape, o.scale);
   const dim3 grid((shape.h * shape.w + threads - 1) / threads, shape.n);
   NEPENTHE_LAUNCH(gather_kernel<T>, grid, threads, 0, exec.context().stream, shape, o.scale, o.images, o.batch_labels,
-                  o.bytes, o.labels, o.order, o.control, o.mean, o.std, o.augmentation.has_value(),
+                  o.bytes, o.labels, o.control, o.mean, o.std, o.augmentation.has_value(),
                   o.augmentation.value_or(Augmentation{}));
 }
 

@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(threads)
   NEPENTHE_SHARED(int, shared_right, [threads / 32]);
   const Totals totals = sum_rows(rows, losses, ranks, shared_losses, shared_right);
   if (threadIdx.x != 0) return;
-  control->offset += static_cast<std::uint32_t>(rows);
+  control->offset += rows;
   ++control->steps;
   if (control->diverged_at != 0) return;
   if (isfinite(totals.loss_sum)) {
@@ -57,7 +57,7 @@ __global__ void __launch_bounds__(threads)
                             const float* losses, const std::int32_t* ranks) {
   wait_for_earlier_kernels();
   const int row = static_cast<int>(blockIdx.x);
-  const std::int64_t to = std::int64_t{control->offset} + row;
+  const std::int64_t to = control->offset + row;
   for (int c = static_cast<int>(threadIdx.x); c < shape.classes; c += threads) {
     all.logits[to * shape.classes + c] = logits[std::int64_t{row} * shape.classes + c];
   }
@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(threads)
   const Totals totals = sum_rows(rows, losses, ranks, shared_losses, shared_right);
   if (threadIdx.x != 0) return;
   add_to_totals(control, rows, totals);
-  control->offset += static_cast<std::uint32_t>(rows);
+  control->offset += rows;
 }
 
 }  // namespace

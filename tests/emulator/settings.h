@@ -17,5 +17,6 @@ inline bool reverse_order() { return get("NEPENTHE_EMULATOR_ORDER", "natural") =
 inline std::size_t memory_bytes() { return std::stoull(std::string(get("NEPENTHE_EMULATOR_MEMORY_MB", "4096"))) << 20; }
 inline int capability() { return std::stoi(std::string(get("NEPENTHE_EMULATOR_CAPABILITY", "90"))); }
 inline std::string_view device() { return get("NEPENTHE_EMULATOR_DEVICE", ""); }
+inline std::string graphs() { return std::string(get("NEPENTHE_EMULATOR_GRAPHS", "")); }
 
 }  // namespace cuda_emulator::settings

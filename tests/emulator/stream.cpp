@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <fstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -162,6 +163,10 @@ cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t*
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long) {
   if (graph == nullptr) return report(cudaErrorInvalidValue);
+  const auto turn = cuda_emulator::take_turn();
+  if (const std::string file = cuda_emulator::settings::graphs(); !file.empty()) {
+    std::ofstream(file, std::ios::app) << graph->nodes.size() << '\n';
+  }
   *executable = new CUgraphExec_st{graph->nodes};
   return cudaSuccess;
 }

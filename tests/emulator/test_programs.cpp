@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -97,20 +98,31 @@ TEST_CASE("programs: too little GPU memory says how much is needed and which bat
             .exit_code == 0);
 }
 
+/// What the emulator has written of the graphs that a program has instantiated.
+int graphs_in(const fs::path& file) {
+  std::ifstream in(file);
+  return static_cast<int>(std::count(std::istreambuf_iterator<char>(in), {}, '\n'));
+}
+
 TEST_CASE("programs: shards side by side on one GPU give the same bytes, and all count where its memory is too small") {
-  const std::string data = (folder() / "few").string(), sisa =
-                                                            "train_sisa --model resnet20 --shards 2 --slices 1 "
-                                                            "--epochs 1 --device cuda --quiet --data ";
+  const std::string data = (folder() / "few").string(),
+                    sisa = "train_sisa --model resnet20 --shards 2 --device cuda --quiet --data ";
   REQUIRE(run("", "make_synthetic_data --train 16 --test 2 --classes 2 --out " + data).exit_code == 0);
   for (const char* parallel : {"1", "2"}) {
-    const std::string out = (folder() / "run-").string() + parallel;
-    CHECK(run("", sisa + data + " --batch 4 --parallel-shards " + parallel + " --out " + out).exit_code == 0);
+    const std::string out = (folder() / "run-").string() + parallel, graphs = out + ".graphs";
+    CHECK(run("NEPENTHE_EMULATOR_GRAPHS=" + graphs,
+              sisa + data + " --slices 2 --epochs 1,1 --batch 2 --parallel-shards " + parallel + " --out " + out)
+              .exit_code == 0);
+    // A worker captures the step once, in its first stage, whatever it trains after that.
+    CHECK(graphs_in(graphs) >= 1);
+    CHECK(graphs_in(graphs) <= std::stoi(parallel));
   }
-  for (const char* file : {"shard-0/stage-1.safetensors", "shard-1/stage-1.safetensors", "conv_algorithms.json"}) {
+  for (const char* file : {"shard-0/stage-1.safetensors", "shard-0/stage-2.safetensors", "shard-1/stage-1.safetensors",
+                           "shard-1/stage-2.safetensors", "conv_algorithms.json"}) {
     CHECK(nepenthe::sha256_file(folder() / "run-1" / file) == nepenthe::sha256_file(folder() / "run-2" / file));
   }
   const Result result =
-      run("NEPENTHE_EMULATOR_MEMORY_MB=400", sisa + folder().string() + "/data --batch 300 " +
+      run("NEPENTHE_EMULATOR_MEMORY_MB=400", sisa + folder().string() + "/data --slices 1 --epochs 1 --batch 300 " +
                                                  "--parallel-shards 2 --out " + (folder() / "run-3").string());
   CAPTURE(result.errors);
   CHECK(result.exit_code == 1);

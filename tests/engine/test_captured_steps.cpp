@@ -60,7 +60,7 @@ Outcome train_and_predict(DeviceSettings settings) {
                         .identity = {}};
   LossLog losses;
   CrossEntropy objective(images, ids, job.recipe.batch);
-  const TrainingResult result = train(*network, objective, job, losses);
+  const TrainingResult result = Trainer(*network).run(objective, job, losses);
   Observer silent;
   return {.state = serialize_safetensors(network->state_dict()),
           .logits = predict(*network, images, ids, 12, "", silent).logits,

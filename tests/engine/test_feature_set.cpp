@@ -57,8 +57,8 @@ Ids all_ids(int count) {
 /// What a set gives these ids.
 std::vector<float> rows(Device& device, const SampleSet& set, const Ids& ids) {
   const DeviceArray<std::int32_t> order(device, ids);
-  const DeviceArray<kernels::StepControl> control(device, std::vector<kernels::StepControl>(1));
-  const Tensor inputs = set.gather(order.data(), control.data(), static_cast<int>(ids.size()), std::nullopt).inputs;
+  const DeviceArray<kernels::StepControl> control(device, std::vector<kernels::StepControl>{{.order = order.data()}});
+  const Tensor inputs = set.gather(control.data(), static_cast<int>(ids.size()), std::nullopt).inputs;
   return device.download(inputs.data(), inputs.shape().size());
 }
 
@@ -127,7 +127,7 @@ TEST_CASE("feature set: a head is trained, the backbone keeps every bit") {
   const DeviceArray<std::uint8_t> mask = head_mask(model);
   CrossEntropy objective(features, all_ids(30), 8, mask.data());
   const double loss_before = predict(model, features, all_ids(30), 8, "", observer).losses[0];
-  train(model, objective, head_job(), observer);
+  Trainer(model).run(objective, head_job(), observer);
   CHECK(predict(model, features, all_ids(30), 8, "", observer).losses[0] != loss_before);
   const StateDict after = model.state_dict();
   for (const auto& [name, tensor] : before.entries) {
@@ -137,12 +137,12 @@ TEST_CASE("feature set: a head is trained, the backbone keeps every bit") {
 
   SUBCASE("one that has no features is never taken for one that has") {
     CrossEntropy beyond(features, all_ids(31), 8, mask.data());
-    CHECK_THROWS_AS(train(model, beyond, head_job(), observer), Diverged);
+    CHECK_THROWS_AS(Trainer(model).run(beyond, head_job(), observer), Diverged);
   }
   SUBCASE("features are not augmented") {
     TrainingJob job = head_job();
     job.recipe.augment = true;
-    CHECK_THROWS_AS(train(model, objective, job, observer), std::invalid_argument);
+    CHECK_THROWS_AS(Trainer(model).run(objective, job, observer), std::invalid_argument);
   }
   SUBCASE("asked to stop, it stops") {
     struct Stop : Observer {

@@ -180,7 +180,7 @@ TEST_CASE("objectives: NegGrad+ and SCRUB, with SGD and Adam, masked too, are Py
     bench.reset(bench.model);
     Observer silent;
     const auto teacher_before = bytes_of(bench.teacher);
-    const TrainingResult result = train(bench.model, *bench.objective(of), bench.job(of), silent);
+    const TrainingResult result = Trainer(bench.model).run(*bench.objective(of), bench.job(of), silent);
     CHECK(result.loss == doctest::Approx(bench.golden.value(name + "/loss")).epsilon(1e-5));
     CHECK(bytes_of(bench.teacher) == teacher_before);  // frozen, its statistics too
     const StateDict state = bench.model.state_dict();
@@ -212,7 +212,7 @@ TEST_CASE("objectives: interrupted before any step and resumed, the bits are tho
     const int steps = of.at("method") == "neggrad" ? 9 : 2 * 5 + 3;
     Observer silent;
     bench.reset(bench.model);
-    train(bench.model, *bench.objective(of), bench.job(of), silent);
+    Trainer(bench.model).run(*bench.objective(of), bench.job(of), silent);
     const auto expected = bytes_of(bench.model);
     TrainingJob job = bench.job(of);
     job.state_file = folder / "state.safetensors";
@@ -221,9 +221,9 @@ TEST_CASE("objectives: interrupted before any step and resumed, the bits are tho
       std::filesystem::remove(job.state_file);
       bench.reset(bench.model);
       StopAt stopper(stop);
-      CHECK_THROWS_AS(train(bench.model, *bench.objective(of), job, stopper), Interrupted);
+      CHECK_THROWS_AS(Trainer(bench.model).run(*bench.objective(of), job, stopper), Interrupted);
       bench.reset(bench.model);
-      train(bench.model, *bench.objective(of), job, silent);
+      Trainer(bench.model).run(*bench.objective(of), job, silent);
       CHECK(bytes_of(bench.model) == expected);
     }
   }
@@ -234,7 +234,7 @@ TEST_CASE("objectives: the hook comes once an epoch; a phase must stay what its 
   const auto of = bench.settings.at("cases").at("scrub_sgd");
   const auto scrub = bench.objective(of);
   Observer silent;
-  train(bench.model, *scrub, bench.job(of), silent);
+  Trainer(bench.model).run(*scrub, bench.job(of), silent);
   CHECK(dynamic_cast<const Scrub&>(*scrub).ended == std::vector<int>{0, 1, 2});
 
   struct Changing : Objective {
@@ -245,7 +245,7 @@ TEST_CASE("objectives: the hook comes once an epoch; a phase must stay what its 
     Samples samples;
   };
   Changing changing(bench.samples());
-  CHECK_THROWS_AS(train(bench.model, changing, bench.job(of), silent), std::logic_error);
+  CHECK_THROWS_AS(Trainer(bench.model).run(changing, bench.job(of), silent), std::logic_error);
 }
 
 }  // namespace

@@ -70,7 +70,7 @@ TrainingJob small_job(int epochs = 3) {
 /// Plain training on all of the pictures.
 TrainingResult train_on(ModelState& model, const ImageSet& images, const TrainingJob& job, Observer& observer) {
   CrossEntropy objective(images, all_ids(images.count()), job.recipe.batch);
-  return train(model, objective, job, observer);
+  return Trainer(model).run(objective, job, observer);
 }
 
 /// Of a new process: no weights yet.
@@ -331,10 +331,10 @@ TEST_CASE("training: an epoch's end that is interrupted comes again, and no step
     std::filesystem::remove(job.state_file);
     Halting objective(images, all_ids(19), job.recipe.batch);
     objective.halt_at = halt;
-    CHECK_THROWS_AS(train(*fresh(device), objective, job, silent), Interrupted);
+    CHECK_THROWS_AS(Trainer(*fresh(device)).run(objective, job, silent), Interrupted);
     objective.halt_at = -1;
     const auto second = unset(device);
-    CHECK(train(*second, objective, job, silent).sample_passes == 19 * (2 - halt));
+    CHECK(Trainer(*second).run(objective, job, silent).sample_passes == 19 * (2 - halt));
     CHECK(state_bytes(*second) == expected);
     std::vector<int> told{0, 1, 2};
     told.insert(told.begin() + halt, halt);

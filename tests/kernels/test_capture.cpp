@@ -28,7 +28,8 @@ class Step {
         bytes_(run.upload(random_bytes())),
         labels_(run.upload(random_labels(samples, 3, 2))),
         order_(run.upload(backwards())),
-        control_(run.upload(std::vector<StepControl>{{.epoch = 2, .learning_rates = {0.5f, 0.1f}}})),
+        control_(run.upload(std::vector<StepControl>{
+            {.stream = {.seed = 4, .epoch = 2}, .order = order_.data(), .learning_rates = {0.5f, 0.1f}}})),
         images_(run.stored(poisoned(shape.size()))),
         batch_labels_(run.upload(std::vector<std::int32_t>(batch))),
         logits_(run.upload(poisoned(batch * 3))),
@@ -46,9 +47,8 @@ class Step {
                       .batch_labels = batch_labels_.data(),
                       .bytes = bytes_.data(),
                       .labels = labels_.data(),
-                      .order = order_.data(),
                       .control = control_.data(),
-                      .augmentation = kernels::Augmentation{.stream = {.seed = 4}, .padding = 2},
+                      .augmentation = kernels::Augmentation{.padding = 2},
                       .mean = {0.5f, 0.4f, 0.3f},
                       .std = {0.2f, 0.3f, 0.25f}});
     global_avg_pool_forward<T>(exec_, {.shape = shape, .y = logits_.data(), .x = images_.data()});

@@ -29,12 +29,10 @@ struct Pictures {
 };
 
 /// What one element of the picture should be, step by step: pad, crop, flip, scale, normalise.
-float expected(const Pictures& p, int id, const std::optional<Augmentation>& augmentation, std::uint32_t epoch, int c,
-               int r, int s) {
+float expected(const Pictures& p, int id, const std::optional<Augmentation>& augmentation, const RandomStream& stream,
+               int c, int r, int s) {
   int row = r, column = s;
   if (augmentation) {
-    RandomStream stream = augmentation->stream;
-    stream.epoch = epoch;
     const auto bits = random_bits(stream, static_cast<std::uint32_t>(id));
     const auto choices = static_cast<std::uint32_t>(2 * augmentation->padding + 1);
     const int top = static_cast<int>(random_below(bits.x, choices));
@@ -51,7 +49,7 @@ float expected(const Pictures& p, int id, const std::optional<Augmentation>& aug
 /// Images as plain (N, H, W, C), then labels as floats. `ids` are those from `offset` on in the epoch's order.
 template <class Backend>
 Outputs gathered(const Backend& backend, const Pictures& p, const std::vector<std::int32_t>& ids,
-                 const std::optional<Augmentation>& augmentation, std::uint32_t epoch = 0, std::uint32_t offset = 0,
+                 const std::optional<Augmentation>& augmentation, const RandomStream& stream, unsigned offset = 0,
                  int scale = 1) {
   const ImageShape shape{static_cast<int>(ids.size()), p.h * scale, p.w * scale, 3};
   std::vector<std::int32_t> order(offset, 0);
@@ -59,7 +57,8 @@ Outputs gathered(const Backend& backend, const Pictures& p, const std::vector<st
   return deterministic(backend, [&](const auto& run) {
     const auto bytes = run.upload(p.bytes);
     const auto labels = run.upload(p.labels), order_there = run.upload(order);
-    const auto control = run.upload(std::vector<StepControl>{{.epoch = epoch, .offset = offset}});
+    const auto control =
+        run.upload(std::vector<StepControl>{{.stream = stream, .order = order_there.data(), .offset = offset}});
     auto images = run.images(shape, poisoned(shape.size()));
     auto batch_labels = run.upload(std::vector<std::int32_t>(ids.size(), -1));
     gather(run.exec, Gather{.shape = shape,
@@ -68,7 +67,6 @@ Outputs gathered(const Backend& backend, const Pictures& p, const std::vector<st
                             .batch_labels = batch_labels.data(),
                             .bytes = bytes.data(),
                             .labels = labels.data(),
-                            .order = order_there.data(),
                             .control = control.data(),
                             .augmentation = augmentation,
                             .mean = mean,
@@ -79,13 +77,14 @@ Outputs gathered(const Backend& backend, const Pictures& p, const std::vector<st
 
 template <class Backend>
 void check(const Backend& backend, const Pictures& p, const std::vector<std::int32_t>& ids,
-           const std::optional<Augmentation>& augmentation, std::uint32_t epoch, std::uint32_t offset, int scale) {
-  const Outputs out = gathered(backend, p, ids, augmentation, epoch, offset, scale);
+           const std::optional<Augmentation>& augmentation, const RandomStream& stream, unsigned offset, int scale) {
+  const Outputs out = gathered(backend, p, ids, augmentation, stream, offset, scale);
   std::vector<float> images;
   for (std::size_t n = 0; n < ids.size(); ++n) {
     for (int r = 0; r < p.h * scale; ++r) {
       for (int s = 0; s < p.w * scale; ++s) {
-        for (int c = 0; c < 3; ++c) images.push_back(expected(p, ids[n], augmentation, epoch, c, r / scale, s / scale));
+        for (int c = 0; c < 3; ++c)
+          images.push_back(expected(p, ids[n], augmentation, stream, c, r / scale, s / scale));
       }
     }
     CHECK(out[1][n] == static_cast<float>(p.labels[std::size_t(ids[n])]));
@@ -105,9 +104,9 @@ TEST_CASE("gather: against a plain rewriting of the contract") {
       std::vector<std::int32_t> ids(std::size_t(shape.n));
       for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<std::int32_t>((i + 1) * 37) % samples;
       std::optional<Augmentation> augmentation;
-      // The epoch is the control's, not that of the stream.
-      if (padding) augmentation = {.stream = {.seed = 3, .purpose = 2, .shard = 1, .epoch = 77}, .padding = *padding};
-      check(backend, Pictures(samples, shape.h / scale, shape.w / scale), ids, augmentation, 8, offset, scale);
+      if (padding) augmentation = {.padding = *padding};
+      const RandomStream stream{.seed = 3, .purpose = 2, .shard = 1, .stage = 5, .epoch = 8};
+      check(backend, Pictures(samples, shape.h / scale, shape.w / scale), ids, augmentation, stream, offset, scale);
     }
   });
 }
@@ -117,15 +116,15 @@ TEST_CASE("gather: a sample's picture depends neither on its place nor on its co
     const Pictures pictures(40, 8, 8);
     std::vector<std::int32_t> ids(40);
     std::iota(ids.begin(), ids.end(), 0);
-    const Augmentation augmentation{.stream = {.seed = 11}};
-    const Outputs all = gathered(backend, pictures, ids, augmentation, 2);
-    const Outputs some = gathered(backend, pictures, {39, 3, 3, 17}, augmentation, 2, 6);
+    const RandomStream stream{.seed = 11, .epoch = 2};
+    const Outputs all = gathered(backend, pictures, ids, Augmentation{}, stream);
+    const Outputs some = gathered(backend, pictures, {39, 3, 3, 17}, Augmentation{}, stream, 6);
     const std::size_t size = 8 * 8 * 3;
     for (const auto& [place, id] : {std::pair{0, 39}, {1, 3}, {2, 3}, {3, 17}}) {
       const auto begin = some[0].begin() + place * size;
       CHECK(std::equal(begin, begin + size, all[0].begin() + id * size));
     }
-    CHECK(!same_bits(all[0], gathered(backend, pictures, ids, augmentation, 3)[0]));
+    CHECK(!same_bits(all[0], gathered(backend, pictures, ids, Augmentation{}, {.seed = 11, .epoch = 3})[0]));
   });
 }
 
@@ -144,7 +143,7 @@ void check_frequencies(const Backend& backend) {
   }
   std::vector<std::int32_t> ids(samples);
   std::iota(ids.begin(), ids.end(), 0);
-  const Outputs out = gathered(backend, pictures, ids, Augmentation{.stream = {.seed = 12}});
+  const Outputs out = gathered(backend, pictures, ids, Augmentation{}, {.seed = 12});
   const float bright = (1 - 0.5f) / 0.2f;
   std::vector<int> seen(81);
   int flipped = 0;
@@ -182,7 +181,7 @@ TEST_CASE("gather rows: those of the order, from the offset on, with their label
     for (const auto& [rows, width] : {std::pair{1, 1}, {3, 64}, {37, 5}, {130, 512}, {2, 300}}) {
       CAPTURE(rows);
       CAPTURE(width);
-      constexpr std::uint32_t offset = 5;
+      constexpr unsigned offset = 5;
       const int samples = rows + 9;
       const std::vector<float> values = random_floats(std::size_t(samples) * std::size_t(width), 1);
       const std::vector<std::int32_t> labels = random_labels(samples, 100, 2);
@@ -191,7 +190,7 @@ TEST_CASE("gather rows: those of the order, from the offset on, with their label
       const Outputs out = deterministic(backend, [&](const auto& run) {
         const auto values_there = run.upload(values);
         const auto labels_there = run.upload(labels), order_there = run.upload(order);
-        const auto control = run.upload(std::vector<StepControl>{{.offset = offset}});
+        const auto control = run.upload(std::vector<StepControl>{{.order = order_there.data(), .offset = offset}});
         auto batch = run.upload(poisoned(std::size_t(rows) * std::size_t(width)));
         auto batch_labels = run.upload(std::vector<std::int32_t>(std::size_t(rows), -1));
         gather_rows(run.exec, kernels::GatherRows{.rows = rows,
@@ -200,7 +199,6 @@ TEST_CASE("gather rows: those of the order, from the offset on, with their label
                                                   .batch_labels = batch_labels.data(),
                                                   .values = values_there.data(),
                                                   .labels = labels_there.data(),
-                                                  .order = order_there.data(),
                                                   .control = control.data()});
         return Outputs{batch.host(), floats_of(batch_labels.host())};
       });

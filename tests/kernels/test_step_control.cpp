@@ -14,9 +14,17 @@ using kernels::StepControl;
 constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr float nan = std::numeric_limits<float>::quiet_NaN();
 
+constexpr std::int32_t random_order[] = {4};  // nothing here reads it
+
 /// In the middle of an epoch.
-const StepControl start{
-    .epoch = 3, .offset = 7, .learning_rates = {0.5f, 0.25f}, .steps = 41, .loss_sum = 2.5, .seen = 100, .right = 60};
+const StepControl start{.stream = {.seed = 9, .purpose = 8, .shard = 7, .stage = 6, .epoch = 3},
+                        .order = random_order,
+                        .offset = 7,
+                        .learning_rates = {0.5f, 0.25f},
+                        .steps = 41,
+                        .loss_sum = 2.5,
+                        .seen = 100,
+                        .right = 60};
 
 /// A control as an output, and back.
 using ControlBits = std::array<float, sizeof(StepControl) / sizeof(float)>;
@@ -61,7 +69,9 @@ StepControl recorded(const Backend& backend, const std::vector<Batch>& batches) 
 }
 
 void check_untouched(const StepControl& control) {
-  CHECK(control.epoch == start.epoch);
+  using Words = std::array<std::uint32_t, sizeof(RandomStream) / sizeof(std::uint32_t)>;
+  CHECK(std::bit_cast<Words>(control.stream) == std::bit_cast<Words>(start.stream));
+  CHECK(control.order == start.order);
   CHECK(control.learning_rates[0] == start.learning_rates[0]);
   CHECK(control.learning_rates[1] == start.learning_rates[1]);
 }
@@ -73,7 +83,7 @@ TEST_CASE("step_control: tally_batch adds to the totals and moves on") {
       const Batch one(rows, 1), two(rows, 2);
       const StepControl control = recorded(backend, {one, two});
       check_untouched(control);
-      CHECK(control.offset == start.offset + 2 * static_cast<std::uint32_t>(rows));
+      CHECK(control.offset == start.offset + 2 * rows);
       CHECK(control.steps == start.steps + 2);
       CHECK(control.loss_sum == doctest::Approx(start.loss_sum + one.loss_sum() + two.loss_sum()).epsilon(1e-12));
       CHECK(control.seen == start.seen + 2 * rows);
@@ -96,7 +106,7 @@ TEST_CASE("step_control: the first loss that is not finite is kept, and the tota
         worse.losses.front() = std::isnan(broken) ? infinity : nan;
         const StepControl control = recorded(backend, {good, bad, good, worse});
         check_untouched(control);
-        CHECK(control.offset == start.offset + 4 * static_cast<std::uint32_t>(rows));
+        CHECK(control.offset == start.offset + 4 * rows);
         CHECK(control.steps == start.steps + 4);
         CHECK(control.loss_sum == doctest::Approx(start.loss_sum + good.loss_sum()).epsilon(1e-12));
         CHECK(control.seen == start.seen + rows);
@@ -136,13 +146,12 @@ TEST_CASE("step_control: store_predictions puts a batch behind the one before") 
         return Outputs{all_logits.host(), all_losses.host(), floats_of(all_ranks.host()), output_of(control.host()[0])};
       });
       auto expected_logits = logits_before, expected_losses = losses_before, expected_ranks = floats_of(ranks_before);
-      std::size_t row = start.offset;
+      std::int64_t row = start.offset;
       for (int i = 0; i < 2; ++i) {
-        const auto at = static_cast<std::ptrdiff_t>(row);
-        std::copy(logits[i].begin(), logits[i].end(), expected_logits.begin() + at * classes);
-        std::copy(batches[i].losses.begin(), batches[i].losses.end(), expected_losses.begin() + at);
-        std::copy(batches[i].ranks.begin(), batches[i].ranks.end(), expected_ranks.begin() + at);
-        row += batches[i].losses.size();
+        std::copy(logits[i].begin(), logits[i].end(), expected_logits.begin() + row * classes);
+        std::copy(batches[i].losses.begin(), batches[i].losses.end(), expected_losses.begin() + row);
+        std::copy(batches[i].ranks.begin(), batches[i].ranks.end(), expected_ranks.begin() + row);
+        row += rows[i];
       }
       CHECK(same_bits(out[0], expected_logits));
       CHECK(same_bits(out[1], expected_losses));

@@ -37,7 +37,7 @@ std::string digest_after(const DeviceSettings& settings, const std::string& name
                         .state_file = {},
                         .identity = "revision"};
   Observer silent;
-  train(model, objective, job, silent);
+  Trainer(model).run(objective, job, silent);
   return sha256_hex(serialize_safetensors(model.state_dict()));
 }
 

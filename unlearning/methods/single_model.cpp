@@ -193,7 +193,7 @@ SingleModelResult train_under_lock(const SingleModelTraining& training, const Da
   try {
     data.prepare(model, ids, observer);
     Watched objective(data.objective(ids, training.recipe.batch), training.epoch_ended);
-    result.training = train(model, objective, job, observer);
+    result.training = Trainer(model).run(objective, job, observer);
     result.training.seconds -= objective.seconds();
   } catch (const Interrupted&) {
     Json interrupted{{"event", "interrupted"}};

@@ -381,7 +381,7 @@ SisaRun::Cost SisaRun::prepare_shard(const ShardWork& shard, TrainingSet& data, 
 }
 
 SisaRun::Cost SisaRun::train_stage(const StageWork& work, int shard, const std::string& lineage,
-                                   const TrainingSet& data, ModelState& model, Observer& observer) const {
+                                   const TrainingSet& data, Trainer& trainer, Observer& observer) const {
   Cost cost;
   if (!work.skipped) {
     TrainingJob job{.recipe = recipe_of(shard, work.stage),
@@ -394,10 +394,10 @@ SisaRun::Cost SisaRun::train_stage(const StageWork& work, int shard, const std::
     job.recipe.epochs = work.epochs;
     CheckpointStore::refuse_link(job.state_file);
     CrossEntropy objective = data.objective(plan_.stage_ids(shard, work.stage, forgotten()), job.recipe.batch);
-    const TrainingResult result = train(model, objective, job, observer);
+    const TrainingResult result = trainer.run(objective, job, observer);
     cost = {.sample_passes = result.sample_passes, .feature_passes = 0, .train_seconds = result.seconds};
   }
-  write_checkpoint(shard, work.stage, lineage, model);
+  write_checkpoint(shard, work.stage, lineage, trainer.model());
   store_.remove_state(shard, work.stage);
   return cost;
 }
@@ -416,6 +416,7 @@ SisaRun::Cost SisaRun::train_shards(const SisaWork& work, const Dataset& dataset
   const auto train_some = [&](Device& own_device, Observer& own_observer) {
     ModelState model(own_device, make_architecture(config().model, config().classes));
     TrainingSet own_data(own_device, data);
+    Trainer trainer(model);
     double seconds = 0;
     const auto finished = [&](const Cost& cost) {
       const std::lock_guard lock(mutex);
@@ -430,7 +431,7 @@ SisaRun::Cost SisaRun::train_shards(const SisaWork& work, const Dataset& dataset
       finished(prepare_shard(*shard, own_data, model, own_observer));
       const std::vector<std::string> lineage = lineages(shard->shard, forgotten());
       for (const StageWork& stage : shard->stages) {
-        finished(train_stage(stage, shard->shard, lineage[stage.stage], own_data, model, own_observer));
+        finished(train_stage(stage, shard->shard, lineage[stage.stage], own_data, trainer, own_observer));
       }
     }
   };

@@ -155,7 +155,7 @@ class SisaRun {
   /// Loads what the first stage to make starts from into `model`, and prepares the shard's data.
   Cost prepare_shard(const ShardWork& shard, TrainingSet& data, ModelState& model, Observer& observer) const;
   Cost train_stage(const StageWork& work, int shard, const std::string& lineage, const TrainingSet& data,
-                   ModelState& model, Observer& observer) const;
+                   Trainer& trainer, Observer& observer) const;
   Cost train_shards(const SisaWork& work, const Dataset& dataset, Device& device, Observer& observer,
                     int parallel_shards);
 

@@ -45,9 +45,10 @@ TrainingRate measure_training_rate(const TrainingConfig& config, const Dataset& 
     data.prepare(model, ids, own_observer);
     const std::chrono::duration<double> prepared = std::chrono::steady_clock::now() - began;
     CrossEntropy objective = data.objective(ids, config.recipe.batch);
-    // The first training also makes plans and memory.
-    train(model, objective, job, own_observer);
-    const TrainingResult timed = train(model, objective, job, own_observer);
+    // The first training also makes plans, memory and captured steps.
+    Trainer trainer(model);
+    trainer.run(objective, job, own_observer);
+    const TrainingResult timed = trainer.run(objective, job, own_observer);
     const std::lock_guard lock(mutex);
     rate.samples_per_second += static_cast<double>(timed.sample_passes) / timed.seconds;
     if (config.transfer.freeze_backbone) rate.features_per_second += static_cast<double>(ids.size()) / prepared.count();

@@ -9,6 +9,7 @@
 //   NEPENTHE_EMULATOR_CAPABILITY  compute capability times ten, 90 if unset
 //   NEPENTHE_EMULATOR_DEVICE      what is wrong: none (no device), old_driver, broken (no memory and no stream to be
 //   had)
+//   NEPENTHE_EMULATOR_GRAPHS      a file that gets a line for each graph that is instantiated: how many nodes it has
 #pragma once
 
 #include <cuda_runtime_api.h>
