@@ -4,9 +4,12 @@
 // T, the type of activations and filters, is float or bf16. On the CPU all arithmetic is in fp32. On CUDA cuDNN
 // computes: for float products in fp32, or in TF32 where the precision is tf32 or bf16; for bf16 products in bf16, sums
 // in fp32. There all operands are aligned to 16 bytes, and the first call for a shape makes its plan, so that it cannot
-// be captured. Throws std::invalid_argument for shapes without output, std::runtime_error where cuDNN has no engine
-// that may be used, or a recorded one cannot be had.
+// be captured. Throws std::invalid_argument for shapes without output and for what a backend does not take,
+// std::runtime_error where cuDNN has no engine that may be used, or a recorded one cannot be had.
 #pragma once
+
+#include <stdexcept>
+#include <type_traits>
 
 #include "kernels/bf16.h"
 #include "kernels/exec_fwd.h"
@@ -75,7 +78,7 @@ template <class T>
 void conv2d_backward_data(CudaExec& exec, const Conv2dBackwardData<T>& operands);
 
 /// Whether convolutions of bf16 operands take a narrow_dw (below), since the library writes the type that it reads. It
-/// is assigned: with Accumulate::add they throw std::invalid_argument, as those of float operands do.
+/// is assigned, never with Accumulate::add.
 inline bool writes_narrow_gradients(const CpuExec&) { return false; }
 inline bool writes_narrow_gradients(const CudaExec&) { return true; }
 
@@ -95,6 +98,27 @@ template <class T>
 void conv2d_backward_weights(CpuExec& exec, const Conv2dBackwardWeights<T>& operands);
 template <class T>
 void conv2d_backward_weights(CudaExec& exec, const Conv2dBackwardWeights<T>& operands);
+
+/// What the backends refuse.
+template <class Exec, class T>
+void check(const Exec& exec, const Conv2dForward<T>& o) {
+  check("conv2d", o.shape);
+  const bool in = o.norm.mean != nullptr, out = o.output_norm.mean != nullptr;
+  if ((in && (out || !normalises_input(exec, o.shape))) || (out && !normalises_output(exec))) {
+    throw std::invalid_argument("[conv2d] a normalisation that this convolution does not take");
+  }
+}
+template <class Exec, class T>
+void check(const Exec& exec, const Conv2dBackwardWeights<T>& o) {
+  check("conv2d", o.shape);
+  if (o.norm.mean != nullptr && !normalises_input(exec, o.shape)) {
+    throw std::invalid_argument("[conv2d] a normalisation that this convolution does not take");
+  }
+  if (o.narrow_dw == nullptr) return;
+  if (!writes_narrow_gradients(exec) || std::is_same_v<T, float> || o.accumulate == Accumulate::add) {
+    throw std::invalid_argument("[conv2d] a gradient in bf16 is assigned, of bf16 operands, on CUDA alone");
+  }
+}
 
 /// From here on a convolution over fewer pictures than `full` takes the engine of `full`, where cuDNN makes a plan of
 /// it: its heuristics take a quarter of a second for a batch size. 0: each its own. Nothing happens on the CPU.

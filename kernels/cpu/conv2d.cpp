@@ -24,7 +24,7 @@ constexpr std::size_t round_up(std::size_t count, std::size_t to) { return (coun
 struct Patches {
   Conv2dShape shape;
   Layout in, out;
-  int taken;      // every so-manieth pixel of the input is needed at all
+  int taken;      // of the input's rows and columns every `taken`-th is needed
   int stride;     // in the strip
   Chunks groups;  // of rows of the output
   std::size_t strip_rows, strip_width;
@@ -376,7 +376,7 @@ bool normalises_input(const CpuExec& exec, const Conv2dShape& shape) { return su
 
 template <class T>
 void conv2d_forward(CpuExec& exec, const Conv2dForward<T>& o) {
-  check("conv2d", o.shape);
+  check(exec, o);
   if (suits_winograd(exec, o.shape)) return winograd_forward(exec, o);
   patches_forward(exec, o);
 }
@@ -390,7 +390,7 @@ void conv2d_backward_data(CpuExec& exec, const Conv2dBackwardData<T>& o) {
 
 template <class T>
 void conv2d_backward_weights(CpuExec& exec, const Conv2dBackwardWeights<T>& o) {
-  check("conv2d", o.shape);
+  check(exec, o);
   if (suits_winograd(exec, o.shape)) return winograd_backward_weights(exec, o);
   patches_backward_weights(exec, o.shape, o.dw, o.accumulate, o.dy, o.x);
 }

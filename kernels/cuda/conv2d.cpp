@@ -1,6 +1,5 @@
 #include "kernels/conv2d.h"
 
-#include <stdexcept>
 #include <type_traits>
 
 #include "kernels/bf16.h"
@@ -13,7 +12,6 @@ namespace {
 /// T's operands are multiplied in this precision.
 template <class T>
 ConvProblem problem_for(const CudaExec& exec, ConvOperation operation, const Conv2dShape& s, Accumulate accumulate) {
-  check("conv2d", s);
   const Precision precision = std::is_same_v<T, bf16>               ? Precision::bf16
                               : exec.precision() == Precision::fp32 ? Precision::fp32
                                                                     : Precision::tf32;
@@ -24,23 +22,23 @@ ConvProblem problem_for(const CudaExec& exec, ConvOperation operation, const Con
 
 template <class T>
 void conv2d_forward(CudaExec& exec, const Conv2dForward<T>& o) {
+  check(exec, o);
   const auto problem = problem_for<T>(exec, ConvOperation::forward, o.shape, Accumulate::assign);
   exec.context().convolutions->run(exec, problem, o.y, o.x, o.w);
 }
 
 template <class T>
 void conv2d_backward_data(CudaExec& exec, const Conv2dBackwardData<T>& o) {
+  check("conv2d", o.shape);
   const auto problem = problem_for<T>(exec, ConvOperation::backward_data, o.shape, o.accumulate);
   exec.context().convolutions->run(exec, problem, o.dx, o.dy, o.w);
 }
 
 template <class T>
 void conv2d_backward_weights(CudaExec& exec, const Conv2dBackwardWeights<T>& o) {
+  check(exec, o);
   auto problem = problem_for<T>(exec, ConvOperation::backward_weights, o.shape, o.accumulate);
   if (o.narrow_dw == nullptr) return exec.context().convolutions->run(exec, problem, o.dw, o.dy, o.x);
-  if (std::is_same_v<T, float> || o.accumulate == Accumulate::add) {
-    throw std::invalid_argument("[conv2d] a gradient in bf16 is assigned, and of bf16 operands alone");
-  }
   problem.narrow = true;
   exec.context().convolutions->run(exec, problem, o.narrow_dw, o.dy, o.x);
 }

@@ -277,7 +277,7 @@ TEST_CASE("conv2d: an output normalised on its way out is one normalised behind 
   });
 }
 
-TEST_CASE("conv2d: impossible shapes are refused") {
+TEST_CASE("conv2d: impossible shapes, and what is not taken, are refused") {
   const Conv2dShape good{.n = 1, .h = 2, .w = 2, .c = 1, .out_c = 1, .kernel = 1, .stride = 1, .padding = 0};
   each_storage([&](const auto& backend) {
     const auto run = backend.run();
@@ -300,6 +300,16 @@ TEST_CASE("conv2d: impossible shapes are refused") {
           conv2d_backward_weights(run.exec, Conv2dBackwardWeights{.shape = bad, .dw = dw.data(), .dy = all, .x = all}),
           std::invalid_argument);
     }
+    // A normalisation on the way in, which products of patches do not take, nor any convolution on CUDA.
+    auto numbers = run.upload(std::vector<float>{1});
+    auto* const all = one.data();
+    const kernels::InputNorm norm{numbers.data(), numbers.data(), numbers.data(), numbers.data()};
+    CHECK_THROWS_AS(conv2d_forward(run.exec, Conv2dForward{.shape = good, .y = all, .x = all, .w = all, .norm = norm}),
+                    std::invalid_argument);
+    CHECK_THROWS_AS(
+        conv2d_backward_weights(
+            run.exec, Conv2dBackwardWeights{.shape = good, .dw = dw.data(), .dy = all, .x = all, .norm = norm}),
+        std::invalid_argument);
   });
 }
 
