@@ -345,7 +345,7 @@ TEST_CASE("going on with other kernels is said, in the result, and in the journa
   fs::remove_all(run);
 
   const std::string train = "train_model --data data --model resnet20 --epochs 40 --batch 8 --out long.safetensors ";
-  (void)world().run(train, "timeout -s INT 0.6");
+  (void)world().run(train, "timeout --foreground -s INT 0.6");
   REQUIRE(fs::exists(world().root / "long.safetensors.state"));
   forge_journal(world().root / "long.safetensors.manifest.jsonl");
   const Outcome resumed = world().run(train + "--resume");

@@ -62,8 +62,9 @@ std::int64_t states_in(const fs::path& run) {
 
 TEST_CASE("parallel shards: interrupted and killed, and gone on with by other numbers, to the same bytes") {
   const auto whole = shard_files(world().root / "whole");
-  const Outcome interrupted = world().run(world().train + "halted --parallel-shards 2",
-                                          fmt::format("timeout --preserve-status -s INT {:.2f}", world().seconds / 5));
+  const Outcome interrupted =
+      world().run(world().train + "halted --parallel-shards 2",
+                  fmt::format("timeout --foreground --preserve-status -s INT {:.2f}", world().seconds / 5));
   CHECK(interrupted.exit_code == 1);
   CHECK(says(interrupted, "interrupted in shard "));
   CHECK(says(interrupted, " (and 1 beside it); train_sisa --out halted --resume continues"));

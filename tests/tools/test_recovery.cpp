@@ -144,7 +144,7 @@ TEST_CASE("a flipped bit in what cannot be made again is an error that names the
 
 TEST_CASE("a flipped bit in a training state is found and named") {
   const std::string options = "--data data --model resnet20 --batch 16 --quiet ";
-  const std::string interrupt = "timeout -s INT 0.6";
+  const std::string interrupt = "timeout --foreground -s INT 0.6";
   SUBCASE("of a run: the stage is made from its beginning") {
     const std::string train = "train_sisa --shards 1 --slices 1 --epochs 12 " + options;
     CHECK(world().run(train + "--out straight").exit_code == 0);
