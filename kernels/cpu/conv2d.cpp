@@ -35,7 +35,7 @@ struct Patches {
       : shape(s),
         in(layout_of(exec, s.input())),
         out(layout_of(exec, s.output())),
-        taken(s.kernel == 1 ? s.stride : 1),
+        taken(s.kernel == 1 && s.padding == 0 ? s.stride : 1),
         stride(s.stride / taken),
         groups{std::size_t(s.out_h()), std::size_t(std::clamp(64 / s.out_w(), 1, s.out_h()))},
         strip_rows((groups.size - 1) * stride + s.kernel),

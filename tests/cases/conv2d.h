@@ -56,6 +56,8 @@ inline constexpr Conv2d conv2d_table[] = {
     {"ImageNet's fourth stage, 64 px", {1, 2, 2, 512, 512, 3, 1, 1}},
     {"ImageNet's fourth stage, 32 px", {1, 1, 1, 512, 512, 3, 1, 1}},
     {"shortcut of one pixel", {2, 1, 1, 32, 64, 1, 2, 0}},
+    {"a kernel of one tap, padded", {2, 5, 6, 16, 32, 1, 2, 1}},
+    {"a kernel smaller than its stride, padded", {2, 7, 8, 3, 16, 2, 3, 1}},
     {"into a stage from an even side", {3, 2, 4, 16, 32, 3, 2, 1}},
     {"whole vectors", {33, 8, 8, 16, 16, 3, 1, 1}},
     {"odd side, stride 2", {3, 9, 9, 16, 32, 3, 2, 1}},
